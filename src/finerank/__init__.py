@@ -1,0 +1,73 @@
+"""finerank puts the passages that answer a question first.
+
+>>> from finerank import Reranker
+>>> reranker = Reranker.from_pretrained()                        # doctest: +SKIP
+>>> reranker.rank("where is the reset button?", passages)[0]     # doctest: +SKIP
+
+`Reranker` is resolved on first use, so that `import finerank` loads neither numpy nor a model runtime.
+"""
+
+from typing import TYPE_CHECKING
+
+from finerank.errors import (
+    BrokenModel,
+    CacheError,
+    DeviceError,
+    DeviceUnavailable,
+    FinerankError,
+    InvalidInput,
+    InvalidSetting,
+    MissingExtra,
+    ModelError,
+    ModelNotFound,
+    OutOfMemory,
+    ScoreError,
+    UnsupportedModel,
+)
+from finerank.ranking import Document, PairScore, RankedDocument, Ranker, Ranking, Usage, rank_by_score
+
+if TYPE_CHECKING:
+    from finerank.explain import Explanation
+    from finerank.reranker import Reranker
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "BrokenModel",
+    "CacheError",
+    "DeviceError",
+    "DeviceUnavailable",
+    "Document",
+    "Explanation",
+    "FinerankError",
+    "InvalidInput",
+    "InvalidSetting",
+    "MissingExtra",
+    "ModelError",
+    "ModelNotFound",
+    "OutOfMemory",
+    "PairScore",
+    "RankedDocument",
+    "Ranker",
+    "Ranking",
+    "Reranker",
+    "ScoreError",
+    "UnsupportedModel",
+    "Usage",
+    "__version__",
+    "rank_by_score",
+]
+
+_LAZY = {"Reranker": "finerank.reranker", "Explanation": "finerank.explain"}
+
+
+def __getattr__(name: str) -> object:
+    if name in _LAZY:
+        from importlib import import_module
+
+        return getattr(import_module(_LAZY[name]), name)
+    raise AttributeError(f"module 'finerank' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,72 @@
+"""Every exception finerank raises.
+
+FinerankError
+├── InvalidInput        a query or document that cannot be scored (also a ValueError)
+├── InvalidSetting      an option with a wrong name or value (also a ValueError)
+├── MissingExtra        an optional dependency is not installed (also an ImportError)
+├── ModelError
+│   ├── ModelNotFound   no such folder, no such hub id, or not cached while offline
+│   ├── BrokenModel     files are missing, truncated or not readable
+│   └── UnsupportedModel   readable, and not a cross-encoder finerank can run
+├── DeviceError
+│   ├── DeviceUnavailable  the device asked for fails one of its checks
+│   └── OutOfMemory        even a single pair does not fit
+├── ScoreError          the model answered NaN or infinity
+└── CacheError          the score cache cannot be opened or written
+"""
+
+
+class FinerankError(Exception):
+    """Anything finerank raises on purpose; the message names the value and the fix."""
+
+
+class InvalidInput(FinerankError, ValueError):
+    """A query or a document that cannot be scored."""
+
+
+class InvalidSetting(FinerankError, ValueError):
+    """An option with a wrong name or value."""
+
+
+class MissingExtra(FinerankError, ImportError):
+    """An optional dependency is not installed."""
+
+    def __init__(self, what: str, extra: str) -> None:
+        super().__init__(f"{what} needs an extra that is not installed: pip install 'finerank[{extra}]'")
+        self.extra = extra
+
+
+class ModelError(FinerankError):
+    """Something about a model's files."""
+
+
+class ModelNotFound(ModelError):
+    """No such folder, no such hub id, or not cached while offline."""
+
+
+class BrokenModel(ModelError):
+    """Model files are missing, truncated or not readable."""
+
+
+class UnsupportedModel(ModelError):
+    """A readable model that is not a cross-encoder finerank can run."""
+
+
+class DeviceError(FinerankError):
+    """Something about the device that scores."""
+
+
+class DeviceUnavailable(DeviceError):
+    """The device asked for fails one of its checks."""
+
+
+class OutOfMemory(DeviceError):
+    """A batch does not fit into the device's memory."""
+
+
+class ScoreError(FinerankError):
+    """The model answered NaN or infinity."""
+
+
+class CacheError(FinerankError):
+    """The score cache cannot be opened or written."""

@@ -1,0 +1,149 @@
+"""The vocabulary every stage speaks: documents in, a `Ranking` out. Knows nothing about models."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol, overload
+
+from finerank.errors import ScoreError
+
+Span = tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A candidate passage. `id` and `metadata` come back untouched.
+
+    >>> Document("Hold the reset button for ten seconds.", id="kb-7", metadata={"source": "manual"}).id
+    'kb-7'
+    """
+
+    text: str
+    id: str | int | None = None
+    metadata: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class RankedDocument:
+    """A document with what the model said of it.
+
+    `logit` is the model's raw output; `score` is sigmoid(logit) in float64. `index` is the caller's position (from
+    0), `rank` the place in the ranking (from 1). `truncated`: part of the pair was cut away before scoring.
+    `best_span`: where the best-scoring passage of a chunked document lies, as character offsets [start, end) into
+    the document's own text.
+    """
+
+    document: Document
+    score: float
+    logit: float
+    index: int
+    rank: int
+    truncated: bool = False
+    best_span: Span | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What a ranking cost: pairs and tokens scored, documents truncated, pairs answered by the cache, and seconds
+    by stage. A chunked document counts one pair a passage.
+
+    `rank_many` shares its stages between requests: each ranking then carries the seconds of the whole call.
+    """
+
+    pairs: int = 0
+    tokens: int = 0
+    truncated: int = 0
+    cached: int = 0
+    seconds: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Ranking(Sequence[RankedDocument]):
+    """Ranked documents, best first; behaves as a sequence of them.
+
+    `degraded` is empty, or says in words why the ranking was not made as asked (a fallback to the CPU, say).
+    """
+
+    results: tuple[RankedDocument, ...]
+    model: str
+    usage: Usage = field(default_factory=Usage)
+    degraded: str = ""
+
+    @overload
+    def __getitem__(self, index: int) -> RankedDocument: ...
+    @overload
+    def __getitem__(self, index: slice) -> tuple[RankedDocument, ...]: ...
+    def __getitem__(self, index: int | slice) -> RankedDocument | tuple[RankedDocument, ...]:
+        return self.results[index]
+
+    def __len__(self) -> int:
+        return len(self.results)
+
+    def __iter__(self) -> Iterator[RankedDocument]:
+        return iter(self.results)
+
+
+@dataclass(frozen=True, slots=True)
+class PairScore:
+    """The score of one query-passage pair, as in `RankedDocument`."""
+
+    score: float
+    logit: float
+    truncated: bool = False
+
+
+class Ranker(Protocol):
+    """Whatever puts documents in order: a local model, an HTTP client, a remote handle."""
+
+    def rank(
+        self, query: str, documents: Sequence[str | Document], *, top_n: int | None = None
+    ) -> Ranking: ...
+
+
+def sigmoid(logit: float) -> float:
+    """1 / (1 + exp(-logit)) in float64, without overflow at either end.
+
+    In float32 it reaches exactly 1.0 near logit 17 and makes ties at the top.
+    """
+    if logit >= 0:
+        return 1 / (1 + math.exp(-logit))
+    power = math.exp(logit)
+    return power / (1 + power)
+
+
+def rank_by_score(
+    documents: Sequence[Document],
+    logits: Sequence[float],
+    *,
+    truncated: Sequence[bool] | None = None,
+    best_spans: Sequence[Span | None] | None = None,
+    top_n: int | None = None,
+    threshold: float | None = None,
+) -> tuple[RankedDocument, ...]:
+    """Sort documents by logit, best first; equal logits keep the caller's order.
+
+    `threshold` drops documents whose score (0..1) is below it, `top_n` keeps the first n of the rest.
+    Raises `ScoreError` on NaN or infinity, naming the document's index.
+    """
+    for index, logit in enumerate(logits):
+        if not math.isfinite(logit):
+            raise ScoreError(
+                f"documents[{index}]: the model answered {logit}. Load it with dtype='fp32' (half precision may "
+                "overflow); if that fails too, its weights are damaged."
+            )
+    order = sorted(range(len(documents)), key=lambda index: -logits[index])
+    scored = [(index, sigmoid(logits[index])) for index in order]
+    if threshold is not None:
+        scored = [(index, score) for index, score in scored if score >= threshold]
+    return tuple(
+        RankedDocument(
+            document=documents[index],
+            score=score,
+            logit=logits[index],
+            index=index,
+            rank=rank,
+            truncated=truncated[index] if truncated is not None else False,
+            best_span=best_spans[index] if best_spans is not None else None,
+        )
+        for rank, (index, score) in enumerate(scored[:top_n], start=1)
+    )

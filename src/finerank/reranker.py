@@ -1,0 +1,276 @@
+"""The reranker: a loaded model that puts documents in order.
+
+>>> reranker = Reranker.from_pretrained("BAAI/bge-reranker-v2-m3")      # doctest: +SKIP
+>>> ranking = reranker.rank("how do I reset it?", passages, top_n=3)    # doctest: +SKIP
+>>> ranking[0].document.text, ranking[0].score                          # doctest: +SKIP
+"""
+
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import TracebackType
+from typing import Self, Unpack
+
+import finerank.explain
+from finerank.errors import InvalidInput, InvalidSetting
+from finerank.explain import Explanation
+from finerank.ranking import Document, PairScore, Ranking, Span, Usage, rank_by_score, sigmoid
+from finerank.scoring.backend import open_backend
+from finerank.scoring.batch import EncodedPair
+from finerank.scoring.cache import open_cache
+from finerank.scoring.device import Device, choose_device
+from finerank.scoring.encode import EncodedQuery, PairEncoder
+from finerank.scoring.model_files import ModelFiles, find_model
+from finerank.scoring.scorer import Progress, Scorer, Scores
+from finerank.scoring.tokenizer import load_tokenizer
+from finerank.settings import Options, Settings, check_threshold
+from finerank.text.chunk import chunk_spans
+from finerank.text.clean import strip_html
+from finerank.text.pool import pool
+
+BATCH_TOKENS = {"cpu": 1024, "mps": 8192, "cuda": 65536}
+"""Tokens per batch by kind of device. On a CPU small batches stay in its cache: 1024 was fastest of 512 to 4096."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """One request, encoded: its documents, its pairs, and which pairs belong to which document (by count)."""
+
+    documents: list[Document]
+    pairs: list[EncodedPair]
+    counts: list[int]
+    spans: list[Span | None]
+
+
+class Reranker:
+    """Scores documents against a query with a cross-encoder. Safe to use from several threads.
+
+    Make one with `Reranker.from_pretrained`; the constructor takes ready parts and serves tests.
+    """
+
+    def __init__(
+        self,
+        encoder: PairEncoder,
+        scorer: Scorer,
+        *,
+        settings: Settings | None = None,
+        device: Device | None = None,
+        files: ModelFiles | None = None,
+    ) -> None:
+        self._encoder = encoder
+        self._scorer = scorer
+        self.settings = settings or Settings()
+        self.device = device or Device()
+        self.files = files
+        self.model = files.name if files else type(scorer.backend).__name__
+
+    @classmethod
+    def from_pretrained(cls, model: str | Path | None = None, **options: Unpack[Options]) -> Self:
+        """Load a model: a hub id, a local folder, an .onnx file, or nothing for the default model.
+
+        The options are those of `finerank.settings.Settings`; what is not given comes from the environment and
+        finerank.toml. Raises `ModelError`, `DeviceError`, `InvalidSetting` or `MissingExtra`, each naming the fix.
+        """
+        settings = Settings.load(model=str(model) if model is not None else None, **options)
+        files = find_model(settings.model, settings.revision, settings.backend, settings.dtype)
+        device = _device_for(files, settings)
+        tokenizer = load_tokenizer(files.tokenizer)
+        encoder = PairEncoder(tokenizer, _max_length(files, settings.max_length))
+        on_cpu = Device("cpu", "fp32")
+        cache = open_cache(settings.cache, settings.cache_entries)
+        scorer = Scorer(
+            open_backend(files, device, settings.threads),
+            max_batch_tokens=settings.batch_tokens or BATCH_TOKENS[device.kind],
+            namespace=f"{files.fingerprint()} {files.backend} {device.precision}" if cache else "",
+            cache=cache,
+            deterministic=settings.deterministic,
+            open_fallback=(lambda: open_backend(files, on_cpu, settings.threads))
+            if settings.fallback == "cpu" and device.kind != "cpu"
+            else None,
+        )
+        return cls(encoder, scorer, settings=settings, device=device, files=files)
+
+    @property
+    def max_length(self) -> int:
+        """The longest pair in tokens; what is beyond is cut or chunked."""
+        return self._encoder.max_length
+
+    def rank(
+        self,
+        query: str,
+        documents: Sequence[str | Document],
+        *,
+        top_n: int | None = None,
+        threshold: float | None = None,
+        progress: Progress | None = None,
+    ) -> Ranking:
+        """Documents in order of relevance, best first.
+
+        `top_n` keeps the first n; `threshold` (0..1, default from the settings) drops lower scores. No documents give
+        an empty ranking. Raises `InvalidInput` naming the index of what cannot be scored.
+        """
+        return self.rank_many([(query, documents)], top_n=top_n, threshold=threshold, progress=progress)[0]
+
+    def rank_many(
+        self,
+        requests: Iterable[tuple[str, Sequence[str | Document]]],
+        *,
+        top_n: int | None = None,
+        threshold: float | None = None,
+        progress: Progress | None = None,
+    ) -> list[Ranking]:
+        """One ranking a request, all scored in shared batches."""
+        if top_n is not None and top_n < 0:
+            raise InvalidSetting(f"top_n={top_n}: must be 0 or more")
+        check_threshold(threshold)
+        threshold = self.settings.threshold if threshold is None else threshold
+        start = time.perf_counter()
+        jobs = [self._encode(query, check_documents(documents)) for query, documents in requests]
+        encode_s = time.perf_counter() - start
+        scores = self._scorer.score([pair for job in jobs for pair in job.pairs], progress)
+        seconds = {"encode": encode_s, "forward": scores.seconds}
+        rankings, first = [], 0
+        for job in jobs:
+            last = first + len(job.pairs)
+            rankings.append(self._ranking(job, scores, slice(first, last), top_n, threshold))
+            first = last
+        seconds["total"] = time.perf_counter() - start
+        return [replace(ranking, usage=replace(ranking.usage, seconds=seconds)) for ranking in rankings]
+
+    def score_pairs(
+        self, pairs: Iterable[tuple[str, str]], *, progress: Progress | None = None
+    ) -> list[PairScore]:
+        """The score of each (query, passage), in the order given; a passage too long is cut, or chunked and pooled."""
+        requests = [(query, [text]) for query, text in pairs]
+        rankings = self.rank_many(requests, threshold=0.0, progress=progress)
+        return [PairScore(result.score, result.logit, result.truncated) for (result,) in rankings]
+
+    def explain(self, query: str, document: str | Document) -> Explanation:
+        """Which sentences, and which words of the best one, carry the document's score; see `Explanation`.
+
+        Of a document longer than max_length the part the model reads is explained: its best passage with
+        long_documents="chunk", else its beginning.
+        """
+        (checked,) = check_documents([document])
+        encoded = self._encode_query(query)
+        job = self._encode(query, [checked])
+        _, best = pool(self._scorer.score(job.pairs).logits.tolist(), "max")
+        start, end = job.spans[best] or (0, len(checked.text))
+        return finerank.explain.explain(
+            checked.text[start:end],
+            lambda texts: self._scorer.score(self._encoder.encode(encoded, texts)).logits.tolist(),
+            self._encoder.token_spans,
+        ).shifted(start)
+
+    def close(self) -> None:
+        """Release the model's memory and the cache's file."""
+        self._scorer.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"Reranker({self.model!r}, {self.device.name}, {self.device.precision}, max_length={self.max_length})"
+
+    def _encode_query(self, query: str) -> EncodedQuery:
+        return self._encoder.encode_query(self.settings.template.replace("{query}", check_query(query)))
+
+    def _encode(self, query: str, documents: list[Document]) -> _Job:
+        encoded = self._encode_query(query)
+        if self.settings.long_documents == "chunk":
+            return self._encode_chunked(encoded, documents)
+        texts = [strip_html(document.text).text if self.settings.clean else document.text for document in documents]
+        return _Job(documents, self._encoder.encode(encoded, texts), [1] * len(documents), [None] * len(documents))
+
+    def _encode_chunked(self, query: EncodedQuery, documents: list[Document]) -> _Job:
+        room = self._encoder.passage_room(query)
+        passages: list[str] = []
+        spans: list[Span | None] = []
+        counts = []
+        for document in documents:
+            clean = strip_html(document.text) if self.settings.clean else None
+            text = clean.text if clean else document.text
+            chunks = chunk_spans(text, self._encoder.count_tokens, room, self.settings.chunk_overlap)
+            passages += [text[start:end] for start, end in chunks]
+            spans += [clean.original_span(chunk) if clean else chunk for chunk in chunks]
+            counts.append(len(chunks))
+        return _Job(documents, self._encoder.encode(query, passages), counts, spans)
+
+    def _ranking(self, job: _Job, scores: Scores, part: slice, top_n: int | None, threshold: float | None) -> Ranking:
+        logits = scores.logits[part].tolist()
+        pooled: list[float] = []
+        truncated: list[bool] = []
+        best_spans: list[Span | None] = []
+        first = 0
+        for count in job.counts:
+            logit, best = pool(logits[first : first + count], self.settings.pooling)
+            pooled.append(logit)
+            truncated.append(any(pair.truncated for pair in job.pairs[first : first + count]))
+            best_spans.append(job.spans[first + best])
+            first += count
+        usage = Usage(
+            pairs=len(job.pairs),
+            tokens=sum(len(pair) for pair in job.pairs),
+            truncated=sum(truncated),
+            cached=int(scores.cached[part].sum()),
+        )
+        results = rank_by_score(
+            job.documents, pooled, truncated=truncated, best_spans=best_spans, top_n=top_n, threshold=threshold
+        )
+        return Ranking(results, self.model, usage, scores.degraded)
+
+
+def check_query(query: object) -> str:
+    """The query, if it is text with something in it; else `InvalidInput`."""
+    if not isinstance(query, str):
+        raise InvalidInput(f"query is {_kind(query)}; it must be a string")
+    if not query.strip():
+        raise InvalidInput("query is empty; there is nothing to rank by")
+    return query
+
+
+def check_documents(documents: object) -> list[Document]:
+    """The documents as `Document`s; `InvalidInput` naming the index of one that is neither text nor a Document.
+
+    An empty document is no error: it is scored as an empty passage, so that no document is lost.
+    """
+    if isinstance(documents, str | bytes | Document) or not isinstance(documents, Iterable):
+        raise InvalidInput(f"documents is {_kind(documents)}; it must be a list of strings or Documents")
+    return [_check_document(index, document) for index, document in enumerate(documents)]
+
+
+def _check_document(index: int, document: object) -> Document:
+    if isinstance(document, Document):
+        if not isinstance(document.text, str):
+            raise InvalidInput(f"documents[{index}].text is {_kind(document.text)}; it must be a string")
+        return document
+    if not isinstance(document, str):
+        raise InvalidInput(f"documents[{index}] is {_kind(document)}; it must be a string or a Document")
+    return Document(document)
+
+
+def _kind(value: object) -> str:
+    return "None" if value is None else f"of type {type(value).__name__}"
+
+
+def _device_for(files: ModelFiles, settings: Settings) -> Device:
+    if files.backend != "onnx":
+        return choose_device(settings.device, settings.dtype)
+    if settings.device not in ("auto", "cpu"):
+        raise InvalidSetting(f"device={settings.device!r}: ONNX models run on the CPU; load safetensors for a GPU")
+    if settings.dtype in ("fp16", "bf16"):
+        raise InvalidSetting(f"dtype={settings.dtype!r}: an ONNX model has the precision of its file; use auto")
+    precision = "int8" if settings.dtype == "int8" else "as exported"
+    return Device("cpu", precision, (), "ONNX models run on the CPU")
+
+
+def _max_length(files: ModelFiles, given: int | None) -> int:
+    if given is not None and given > files.usable_length:
+        raise InvalidSetting(f"max_length={given}: {files.name} has positions for {files.usable_length} tokens")
+    return given or files.tuned_length

@@ -1,0 +1,48 @@
+"""What a backend is, and the table of those there are.
+
+A backend turns token ids into logits and knows nothing else: tokenising, batching, activation and sorting exist once,
+outside it, so that every backend gives the same score.
+"""
+
+from collections.abc import Mapping
+from importlib import import_module
+from typing import Protocol, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from finerank.scoring.batch import Batch
+from finerank.scoring.device import Device
+from finerank.scoring.model_files import ModelFiles
+
+
+class ScoringBackend(Protocol):
+    """Runs a cross-encoder. `padded` says what a batch costs: see `plan_batches`."""
+
+    padded: bool
+
+    def forward(self, batch: Batch) -> NDArray[np.float32]:
+        """Logits [pairs]. Raises `OutOfMemory` when the batch does not fit; it may then be called with a smaller one."""
+        ...
+
+    def close(self) -> None:
+        """Release memory; the backend is not used again."""
+        ...
+
+
+class _Opener(Protocol):
+    def __call__(self, files: ModelFiles, device: Device, threads: int | None) -> ScoringBackend: ...
+
+
+BACKENDS: Mapping[str, str] = {
+    "torch": "finerank.scoring.torch_backend:TorchBackend",
+    "transformers": "finerank.scoring.transformers_backend:TransformersBackend",
+    "onnx": "finerank.scoring.onnx_backend:OnnxBackend",
+}
+"""Backend name to its class. A module is imported, and its extra needed, when it is chosen."""
+
+
+def open_backend(files: ModelFiles, device: Device, threads: int | None = None) -> ScoringBackend:
+    """Load the model onto the device with the backend its files call for."""
+    module, name = BACKENDS[files.backend].split(":")
+    return cast(_Opener, getattr(import_module(module), name))(files, device, threads)

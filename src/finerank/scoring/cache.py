@@ -1,0 +1,130 @@
+"""Scores of pairs already seen, in memory or in a file that processes share."""
+
+import hashlib
+import sqlite3
+import threading
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Protocol
+
+from finerank.errors import CacheError
+from finerank.scoring.batch import EncodedPair
+
+
+def pair_key(namespace: str, pair: EncodedPair) -> bytes:
+    """A 16-byte key for what the model reads: `namespace` (model, revision, precision) and the pair's tokens.
+
+    Query, template and passage are inside the token sequence, set apart by its separators: two pairs with one key are
+    the same model input.
+    """
+    digest = hashlib.blake2b(digest_size=16, person=b"finerank-score-1")
+    digest.update(hashlib.blake2b(namespace.encode(), digest_size=16).digest())
+    digest.update(pair.token_ids.tobytes())
+    digest.update(pair.type_ids.tobytes())
+    return digest.digest()
+
+
+class ScoreCache(Protocol):
+    """Keys to logits; a miss is None."""
+
+    def get_many(self, keys: Sequence[bytes]) -> list[float | None]: ...
+    def put_many(self, logits: Iterable[tuple[bytes, float]]) -> None: ...
+    def close(self) -> None: ...
+
+
+class MemoryCache:
+    """Keeps the `max_entries` scores used last. Safe between threads."""
+
+    def __init__(self, max_entries: int) -> None:
+        self._max_entries = max_entries
+        self._logits: OrderedDict[bytes, float] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        return len(self._logits)
+
+    def get_many(self, keys: Sequence[bytes]) -> list[float | None]:
+        with self._lock:
+            found = [self._logits.get(key) for key in keys]
+            for key, logit in zip(keys, found, strict=True):
+                if logit is not None:
+                    self._logits.move_to_end(key)
+            return found
+
+    def put_many(self, logits: Iterable[tuple[bytes, float]]) -> None:
+        with self._lock:
+            for key, logit in logits:
+                self._logits[key] = logit
+                self._logits.move_to_end(key)
+            while len(self._logits) > self._max_entries:
+                self._logits.popitem(last=False)
+
+    def close(self) -> None:
+        self._logits.clear()
+
+
+class DiskCache:
+    """An SQLite file in write-ahead mode: processes share it, and a kill at any moment leaves it whole.
+
+    Beyond `max_entries` the oldest entries go. Safe between threads.
+    """
+
+    _QUERY_KEYS = 500  # under SQLite's limit of variables in every build
+
+    def __init__(self, path: Path, max_entries: int) -> None:
+        self._path = path
+        self._max_entries = max_entries
+        self._lock = threading.Lock()
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._connection = sqlite3.connect(path, timeout=30, check_same_thread=False, isolation_level=None)
+            self._connection.execute("PRAGMA journal_mode=WAL")
+            self._connection.execute("PRAGMA synchronous=NORMAL")
+            self._connection.execute(
+                "CREATE TABLE IF NOT EXISTS scores (id INTEGER PRIMARY KEY, key BLOB UNIQUE NOT NULL, logit REAL NOT NULL)"
+            )
+        except (sqlite3.Error, OSError) as error:
+            raise CacheError(f"{path}: cannot be opened as a score cache: {error}. Delete it or name another.") from error
+
+    def get_many(self, keys: Sequence[bytes]) -> list[float | None]:
+        found: dict[bytes, float] = {}
+        for start in range(0, len(keys), self._QUERY_KEYS):
+            some = keys[start : start + self._QUERY_KEYS]
+            marks = ",".join("?" * len(some))
+            found.update(self._run(f"SELECT key, logit FROM scores WHERE key IN ({marks})", some))
+        return [found.get(key) for key in keys]
+
+    def put_many(self, logits: Iterable[tuple[bytes, float]]) -> None:
+        rows = list(logits)
+        if not rows:
+            return
+        with self._lock, self._reported(), self._connection:
+            self._connection.execute("BEGIN IMMEDIATE")
+            self._connection.executemany("INSERT OR IGNORE INTO scores (key, logit) VALUES (?, ?)", rows)
+            self._connection.execute(
+                "DELETE FROM scores WHERE id <= (SELECT max(id) FROM scores) - ?", (self._max_entries,)
+            )
+
+    def close(self) -> None:
+        with self._lock:
+            self._connection.close()
+
+    def _run(self, statement: str, values: Sequence[bytes]) -> list[tuple[bytes, float]]:
+        with self._lock, self._reported():
+            return self._connection.execute(statement, values).fetchall()
+
+    @contextmanager
+    def _reported(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise CacheError(f"{self._path}: the score cache fails: {error}. Delete it or name another.") from error
+
+
+def open_cache(where: str, max_entries: int) -> ScoreCache | None:
+    """The cache a setting names: off, memory, or a file's path."""
+    if where == "off":
+        return None
+    return MemoryCache(max_entries) if where == "memory" else DiskCache(Path(where).expanduser(), max_entries)

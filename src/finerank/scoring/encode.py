@@ -1,0 +1,136 @@
+"""Query and passage to the token sequence the model reads, cut as BAAI's FlagEmbedding cuts it.
+
+The query, alone, is cut to 3/4 of max_length; then the passage alone is cut to what room is left. The special tokens
+around them are read off the tokenizer's own template, so that every family is handled by one piece of code.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+from tokenizers import Tokenizer
+
+from finerank.errors import InvalidSetting, UnsupportedModel
+from finerank.scoring.batch import EncodedPair, Tokens
+
+QUERY_SHARE = 3 / 4
+"""The part of max_length a query may take: FlagEmbedding's query_max_length."""
+
+_CHARACTERS_PER_TOKEN = 16
+_CUT_MARGIN = 64
+_LONE_SURROGATES = re.compile("[\ud800-\udfff]")
+
+
+@dataclass(frozen=True, slots=True)
+class _Template:
+    """The special tokens before, between and after query and passage, and the token types of every part."""
+
+    before: Tokens
+    between: Tokens
+    after: Tokens
+    type_ids: tuple[int, int, int, int, int]  # before, query, between, passage, after
+
+    @classmethod
+    def of(cls, tokenizer: Tokenizer) -> Self:
+        pair = tokenizer.encode("a", "b")
+        parts = pair.sequence_ids
+        if 0 not in parts or 1 not in parts:
+            raise UnsupportedModel("the tokenizer has no template for pairs: its post_processor drops one side")
+        query, passage = parts.index(0), parts.index(1)
+        query_end, passage_end = len(parts) - parts[::-1].index(0), len(parts) - parts[::-1].index(1)
+        ids, types = np.array(pair.ids, np.int32), [*pair.type_ids, 0]
+        between = types[query_end] if query_end < passage else types[query]
+        after = types[passage_end] if passage_end < len(parts) else types[passage]
+        return cls(
+            before=ids[:query],
+            between=ids[query_end:passage],
+            after=ids[passage_end:],
+            type_ids=(types[0], types[query], between, types[passage], after),
+        )
+
+    def __len__(self) -> int:
+        return len(self.before) + len(self.between) + len(self.after)
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedQuery:
+    """A query's tokens, cut to its share; made once a request."""
+
+    token_ids: Tokens
+    truncated: bool
+
+
+class PairEncoder:
+    """Builds the pairs of one model.
+
+    >>> encoder = PairEncoder(tokenizer, max_length=512)             # doctest: +SKIP
+    >>> encoder.encode(encoder.encode_query("who?"), ["I", "you"])   # doctest: +SKIP
+    """
+
+    def __init__(self, tokenizer: Tokenizer, max_length: int) -> None:
+        self._tokenizer = tokenizer
+        self._template = _Template.of(tokenizer)
+        self.max_length = max_length
+        self._query_length = min(int(max_length * QUERY_SHARE), max_length - len(self._template) - 1)
+        if self._query_length < 1:
+            raise InvalidSetting(f"max_length={max_length}: leaves no room for a query and a passage; use 32 or more")
+
+    def encode_query(self, query: str) -> EncodedQuery:
+        """The query's tokens, cut to 3/4 of max_length."""
+        (ids,) = self._tokenize([query], self._query_length)
+        return EncodedQuery(ids[: self._query_length], len(ids) > self._query_length)
+
+    def encode(self, query: EncodedQuery, passages: Sequence[str]) -> list[EncodedPair]:
+        """One pair a passage, each at most max_length tokens."""
+        room = self.passage_room(query)
+        return [self._pair(query, ids, room) for ids in self._tokenize(passages, room)]
+
+    def passage_room(self, query: EncodedQuery) -> int:
+        """How many tokens of a passage fit beside this query."""
+        return self.max_length - len(query.token_ids) - len(self._template)
+
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        """Tokens of each text, uncut and without special tokens."""
+        encodings = self._tokenizer.encode_batch_fast([_encodable(text) for text in texts], add_special_tokens=False)
+        return [len(encoding) for encoding in encodings]
+
+    def token_spans(self, text: str) -> list[tuple[int, int]]:
+        """Where each token of `text` lies in it, as character offsets."""
+        return list(self._tokenizer.encode(_encodable(text), add_special_tokens=False).offsets)
+
+    def _pair(self, query: EncodedQuery, passage: Tokens, room: int) -> EncodedPair:
+        template = self._template
+        passage_ids = passage[:room]
+        parts = (template.before, query.token_ids, template.between, passage_ids, template.after)
+        return EncodedPair(
+            token_ids=np.concatenate(parts),
+            type_ids=np.repeat(np.array(template.type_ids, np.int32), [len(part) for part in parts]),
+            truncated=query.truncated or len(passage) > room,
+        )
+
+    def _tokenize(self, texts: Sequence[str], limit: int) -> list[Tokens]:
+        """Token ids of each text; of a text much longer than `limit` only the beginning, past the limit."""
+        window = limit * _CHARACTERS_PER_TOKEN
+        heads = [_encodable(text if len(text) <= window else _head(text, window)) for text in texts]
+        encodings = self._tokenizer.encode_batch_fast(heads, add_special_tokens=False)
+        ids = [np.array(encoding.ids, np.int32) for encoding in encodings]
+        for index, text in enumerate(texts):
+            size = window
+            while len(text) > size and len(ids[index]) < limit + _CUT_MARGIN:
+                size *= 4
+                encoding = self._tokenizer.encode(_encodable(_head(text, size)), add_special_tokens=False)
+                ids[index] = np.array(encoding.ids, np.int32)
+        return ids
+
+
+def _encodable(text: str) -> str:
+    """Lone surrogates, which are not text and the tokenizer refuses, as the replacement character."""
+    return _LONE_SURROGATES.sub("\ufffd", text)
+
+
+def _head(text: str, size: int) -> str:
+    """About the first `size` characters, ending at a space if there is one near, so that no word is cut."""
+    space = text.rfind(" ", size - 1000 if size > 1000 else 0, size)
+    return text[: space if space > 0 else size]

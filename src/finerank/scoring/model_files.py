@@ -1,0 +1,268 @@
+"""Which files a model is made of: found in a local folder, among the embedded models, or on a hub.
+
+Everything is decided by what config.json says and which files there are, never by a model's name. Knows nothing about
+what is inside the weights.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from finerank.errors import BrokenModel, MissingExtra, ModelError, ModelNotFound, UnsupportedModel
+from finerank.scoring.families import FAMILIES
+from finerank.settings import DEFAULT_MODEL
+
+EMBEDDED_DIR = Path(__file__).resolve().parents[1] / "models"
+"""Where the models that ship inside the package lie, a folder each."""
+
+TUNED_LENGTH = 1024
+"""Default for max_length where the model's positions reach further: bge-reranker-v2-m3 was fine-tuned at 1024."""
+
+_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+_SHARD = re.compile(r"model-\d+-of-(\d+)\.safetensors")
+_TOKENIZERS = ("tokenizer.json", "sentencepiece.bpe.model")
+_ONNX = ("model.onnx", "onnx/model.onnx")
+_ONNX_INT8 = tuple(
+    folder + name
+    for folder in ("", "onnx/")
+    for name in ("model_int8.onnx", "model_quantized.onnx", "model_qint8_avx512_vnni.onnx", "model_quint8_avx2.onnx")
+)
+_PICKLED = ("pytorch_model.bin", "pytorch_model.bin.index.json", "model.pt", "model.bin")
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFiles:
+    """A model on disk. `name` is what the user called it, `backend` what will run it; `weights` are safetensors
+    shards, or one ONNX file; `tokenizer` is a tokenizer.json or a SentencePiece model."""
+
+    name: str
+    folder: Path
+    backend: str
+    config: Mapping[str, Any]
+    weights: tuple[Path, ...]
+    tokenizer: Path
+
+    @property
+    def pad_id(self) -> int:
+        pad_id = self.config.get("pad_token_id")
+        after_padding = self._positions_after_padding
+        return int(pad_id) if pad_id is not None else int(after_padding)
+
+    @property
+    def first_position(self) -> int:
+        """The position id of a pair's first token."""
+        return self.pad_id + 1 if self._positions_after_padding else 0
+
+    @property
+    def usable_length(self) -> int:
+        """The longest sequence the model has positions for, in tokens."""
+        return int(self.config.get("max_position_embeddings") or 512) - self.first_position
+
+    @property
+    def tuned_length(self) -> int:
+        """The length used when the user gives none."""
+        return min(self.usable_length, TUNED_LENGTH)
+
+    @property
+    def _positions_after_padding(self) -> bool:
+        family = FAMILIES.get(str(self.config.get("model_type")))
+        return family.positions_after_padding if family else False
+
+    def fingerprint(self) -> str:
+        """A hash that changes when the model does: config and tokenizer by content, weights by size and time."""
+        digest = hashlib.sha256()
+        digest.update((self.folder / "config.json").read_bytes())
+        digest.update(self.tokenizer.read_bytes())
+        for path in self.weights:
+            status = path.stat()
+            digest.update(f"{path.name} {status.st_size} {status.st_mtime_ns}".encode())
+        return digest.hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class _Choice:
+    backend: str
+    weights: tuple[str, ...]
+    tokenizer: str
+
+
+def find_model(
+    model: str | Path | None = None, revision: str | None = None, backend: str = "auto", dtype: str = "auto"
+) -> ModelFiles:
+    """The files of a local folder, an .onnx file, an embedded model or a hub id (downloaded if not cached).
+
+    Raises `ModelNotFound`, `BrokenModel`, `UnsupportedModel` or `MissingExtra`, each with what to do about it.
+    """
+    name = str(model or DEFAULT_MODEL)
+    path = Path(name).expanduser()
+    if path.suffix == ".onnx":
+        return _from_onnx_file(name, path)
+    if path.is_dir():
+        folder = path
+    elif (EMBEDDED_DIR / name).is_dir():
+        folder = EMBEDDED_DIR / name
+    elif _HUB_ID.fullmatch(name):
+        folder = _from_hub(name, revision, backend, dtype)
+    else:
+        raise ModelNotFound(_nowhere(name))
+    names = [str(file.relative_to(folder)) for file in (*folder.glob("*"), *folder.glob("onnx/*"))]
+    return _describe(name, folder, _choose(names, name, backend, dtype))
+
+
+def embedded_models() -> list[str]:
+    """The names of the models that ship inside the package."""
+    return sorted(folder.parent.name for folder in EMBEDDED_DIR.glob("*/config.json"))
+
+
+def _nowhere(name: str) -> str:
+    if name == DEFAULT_MODEL:
+        return (
+            f"the default model {name} is not in this installation: run `make model` in a source checkout, "
+            "or name a model: a hub id or a local folder"
+        )
+    embedded = ", ".join(embedded_models()) or "none here"
+    return f"model {name!r}: no such folder, not a hub id (owner/name), not an embedded model ({embedded})"
+
+
+def _from_onnx_file(name: str, path: Path) -> ModelFiles:
+    if not path.is_file():
+        raise ModelNotFound(f"model {name!r}: no such file")
+    folder = path.parent if (path.parent / "config.json").is_file() else path.parent.parent
+    names = [file.name for file in folder.glob("*")]
+    choice = _Choice("onnx", (str(path.resolve().relative_to(folder.resolve())),), _choose_tokenizer(names, name))
+    return _describe(name, folder, choice)
+
+
+def _choose(names: Iterable[str], model: str, backend: str, dtype: str) -> _Choice:
+    """Which of a folder's or a repository's files to use."""
+    present = set(names)
+    if "config.json" not in present:
+        raise BrokenModel(f"{model}: has no config.json; download the model's folder again, whole.")
+    safetensors = _safetensors(present, model)
+    onnx = next((name for name in (_ONNX_INT8 if dtype == "int8" else _ONNX + _ONNX_INT8) if name in present), None)
+    torch_wanted = backend in ("torch", "transformers") or (backend == "auto" and dtype != "int8")
+    if torch_wanted and safetensors and (backend != "auto" or find_spec("torch") or not onnx):
+        if not find_spec("torch"):
+            raise MissingExtra(f"{model}: a safetensors model", "torch")
+        return _Choice("torch", safetensors, _choose_tokenizer(present, model))
+    if onnx and backend in ("auto", "onnx"):
+        data = tuple(sorted(name for name in present if name.startswith(onnx) and name != onnx))
+        return _Choice("onnx", (onnx, *data), _choose_tokenizer(present, model))
+    raise BrokenModel(_no_weights(present, model, backend, dtype))
+
+
+def _safetensors(present: set[str], model: str) -> tuple[str, ...]:
+    if "model.safetensors" in present:
+        return ("model.safetensors",)
+    shards = {name: int(match[1]) for name in present if (match := _SHARD.fullmatch(name))}
+    if shards and len(shards) != max(shards.values()):
+        raise BrokenModel(f"{model}: has {len(shards)} of {max(shards.values())} weight shards; download the others.")
+    return tuple(sorted(shards))
+
+
+def _no_weights(present: set[str], model: str, backend: str, dtype: str) -> str:
+    if dtype == "int8" or backend == "onnx":
+        kind = "int8 ONNX" if dtype == "int8" else "ONNX"
+        precision = "int8" if dtype == "int8" else "fp32"
+        return f"{model}: has no {kind} file; make one with `finerank export {model} OUT --precision {precision}`."
+    pickled = next((name for name in _PICKLED if name in present), None)
+    if pickled:
+        return (
+            f"{model}: has only pickled weights ({pickled}), which can run code when read. Convert them once with "
+            "transformers: AutoModelForSequenceClassification.from_pretrained(folder).save_pretrained(out)."
+        )
+    return f"{model}: has no weights (model.safetensors or model.onnx); download the model's folder again, whole."
+
+
+def _choose_tokenizer(names: Iterable[str], model: str) -> str:
+    present = set(names)
+    for name in _TOKENIZERS:
+        if name in present:
+            return name
+    raise _unknown_tokenizer(model)
+
+
+def _unknown_tokenizer(model: str) -> UnsupportedModel:
+    return UnsupportedModel(
+        f"{model}: has no tokenizer finerank reads: a tokenizer.json, or XLM-RoBERTa's sentencepiece.bpe.model. Write "
+        "a tokenizer.json with transformers: AutoTokenizer.from_pretrained(folder).save_pretrained(folder)."
+    )
+
+
+def _describe(name: str, folder: Path, choice: _Choice) -> ModelFiles:
+    config = _read_config(folder / "config.json")
+    _check_architecture(name, config)
+    if choice.tokenizer != "tokenizer.json" and config.get("model_type") != "xlm-roberta":
+        raise _unknown_tokenizer(name)  # others number the same pieces differently
+    backend = choice.backend
+    if backend == "torch" and config.get("model_type") not in FAMILIES:
+        backend = "transformers"
+    weights = tuple(folder / weight for weight in choice.weights)
+    for path in weights:
+        _check_not_pointer(path)
+    return ModelFiles(name, folder, backend, config, weights, folder / choice.tokenizer)
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise BrokenModel(f"{path}: no such file; download the model's folder again, whole.") from error
+    except ValueError as error:
+        raise BrokenModel(f"{path}: not readable as JSON: {error}; download it again.") from error
+    if not isinstance(config, dict):
+        raise BrokenModel(f"{path}: holds no JSON object; download it again.")
+    return config
+
+
+def _check_architecture(name: str, config: Mapping[str, Any]) -> None:
+    """Raise `UnsupportedModel` unless the config is that of a sequence classifier with one label."""
+    architecture = str((config.get("architectures") or ["none"])[0])
+    if architecture.endswith(("ForCausalLM", "ForConditionalGeneration")):
+        raise UnsupportedModel(
+            f"{name}: is a language model ({architecture}), and finerank runs cross-encoders: sequence classifiers "
+            "with one label, such as BAAI/bge-reranker-v2-m3."
+        )
+    if not architecture.endswith("ForSequenceClassification"):
+        raise UnsupportedModel(
+            f"{name}: its config.json names the architecture {architecture}, and a reranker is a "
+            "*ForSequenceClassification. An embedding model or a bare encoder has no scoring head."
+        )
+    labels = len(config["id2label"]) if config.get("id2label") else config.get("num_labels", 1)
+    if labels != 1:
+        raise UnsupportedModel(f"{name}: has {labels} labels; a reranker has one. It is a classifier of another kind.")
+
+
+def _check_not_pointer(path: Path) -> None:
+    with path.open("rb") as file:
+        if file.read(40).startswith(b"version https://git-lfs"):
+            raise BrokenModel(f"{path}: is a Git LFS pointer, not the file; run `git lfs pull` in its folder.")
+
+
+def _from_hub(name: str, revision: str | None, backend: str, dtype: str) -> Path:
+    """The folder of a hub model: from the cache without any network if it is whole there, else downloaded."""
+    from huggingface_hub import HfApi, snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
+
+    try:
+        folder = Path(snapshot_download(name, revision=revision, local_files_only=True))
+        _choose((str(file.relative_to(folder)) for file in folder.rglob("*")), name, backend, dtype)
+        return folder
+    except (LocalEntryNotFoundError, ModelError):
+        pass  # not cached, or not all of it
+    try:
+        choice = _choose(HfApi().list_repo_files(name, revision=revision), name, backend, dtype)
+        wanted = ["config.json", "tokenizer_config.json", choice.tokenizer, *choice.weights]
+        return Path(snapshot_download(name, revision=revision, allow_patterns=wanted))
+    except OfflineModeIsEnabled as error:
+        raise ModelNotFound(f"{name}: not in the local cache, and HF_HUB_OFFLINE forbids a download.") from error
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        raise ModelNotFound(
+            f"{name}: cannot be downloaded: {str(error).strip().splitlines()[0]}. Check the name, the revision "
+            f"({revision or 'main'}) and the network; HF_ENDPOINT names a mirror; a gated model needs HF_TOKEN."
+        ) from error

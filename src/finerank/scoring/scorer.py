@@ -1,0 +1,121 @@
+"""Encoded pairs to logits: duplicates and cached pairs aside, in planned batches, through a backend.
+
+Knows nothing about text, documents or order.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from finerank.errors import OutOfMemory
+from finerank.scoring.backend import ScoringBackend
+from finerank.scoring.batch import Batch, EncodedPair, plan_batches
+from finerank.scoring.cache import ScoreCache, pair_key
+
+Progress = Callable[[int, int], None]
+"""Called with pairs done and pairs in all."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Scores:
+    """`logits` float64 [pairs]; `cached` bool [pairs]: which the cache answered; seconds spent in the backend; and in
+    `degraded`, why it was not scored as asked, if so."""
+
+    logits: NDArray[np.float64]
+    cached: NDArray[np.bool_]
+    seconds: float = 0.0
+    degraded: str = ""
+
+
+class Scorer:
+    """Scores pairs. `namespace` sets one model's cache entries apart from another's; `open_fallback` opens a backend
+    to go on with when a single pair does not fit into memory."""
+
+    def __init__(
+        self,
+        backend: ScoringBackend,
+        *,
+        max_batch_tokens: int,
+        namespace: str = "",
+        cache: ScoreCache | None = None,
+        deterministic: bool = False,
+        open_fallback: Callable[[], ScoringBackend] | None = None,
+    ) -> None:
+        self.backend = backend
+        self.max_batch_tokens = max_batch_tokens
+        self._namespace = namespace
+        self._cache = cache
+        self._deterministic = deterministic
+        self._open_fallback = open_fallback
+        self._fallback: ScoringBackend | None = None
+
+    def score(self, pairs: Sequence[EncodedPair], progress: Progress | None = None) -> Scores:
+        """The logit of every pair, in the order given.
+
+        Raises `OutOfMemory` when even one pair does not fit and there is no fallback.
+        """
+        keys = [pair_key(self._namespace, pair) for pair in pairs]
+        first_of = {key: index for index, key in reversed(list(enumerate(keys)))}
+        found = self._look_up(list(first_of))
+        misses = [index for key, index in first_of.items() if key not in found]
+        start = time.perf_counter()
+        logits, degraded = self._forward_all([pairs[index] for index in misses], progress)
+        seconds = time.perf_counter() - start
+        fresh = {keys[index]: logit for index, logit in zip(misses, logits, strict=True)}
+        if self._cache is not None and not degraded:
+            self._cache.put_many((key, logit) for key, logit in fresh.items() if np.isfinite(logit))
+        known = {**found, **fresh}
+        return Scores(
+            logits=np.array([known[key] for key in keys], np.float64),
+            cached=np.array([key in found for key in keys], np.bool_),
+            seconds=seconds,
+            degraded=degraded,
+        )
+
+    def close(self) -> None:
+        """Release the model and the cache."""
+        for resource in (self.backend, self._fallback, self._cache):
+            if resource is not None:
+                resource.close()
+
+    def _look_up(self, keys: list[bytes]) -> dict[bytes, float]:
+        if self._cache is None:
+            return {}
+        return {key: logit for key, logit in zip(keys, self._cache.get_many(keys), strict=True) if logit is not None}
+
+    def _forward_all(self, pairs: Sequence[EncodedPair], progress: Progress | None) -> tuple[list[float], str]:
+        logits = [0.0] * len(pairs)
+        done, degraded = 0, ""
+        budget = 1 if self._deterministic else self.max_batch_tokens
+        waiting = plan_batches([len(pair) for pair in pairs], budget, padded=self.backend.padded)[::-1]
+        while waiting:
+            group = waiting.pop()
+            try:
+                values = self.backend.forward(Batch.of([pairs[index] for index in group]))
+            except OutOfMemory as error:
+                if len(group) > 1:
+                    middle = len(group) // 2
+                    waiting += [group[middle:], group[:middle]]
+                    self.max_batch_tokens = min(self.max_batch_tokens, sum(len(pairs[i]) for i in group) // 2)
+                    continue
+                values, degraded = self._fall_back(pairs[group[0]], error)
+            for index, value in zip(group, values, strict=True):
+                logits[index] = float(value)
+            done += len(group)
+            if progress is not None:
+                progress(done, len(pairs))
+        return logits, degraded
+
+    def _fall_back(self, pair: EncodedPair, error: OutOfMemory) -> tuple[NDArray[np.float32], str]:
+        if self._open_fallback is None:
+            raise OutOfMemory(
+                f"one pair of {len(pair)} tokens does not fit into the device's memory: {error}. Use a smaller "
+                "max_length, device='cpu', or fallback='cpu'."
+            ) from error
+        if self._fallback is None:
+            self._fallback = self._open_fallback()
+        reason = f"scored partly on the CPU: one pair of {len(pair)} tokens does not fit into the GPU's memory"
+        return self._fallback.forward(Batch.of([pair])), reason

@@ -1,0 +1,281 @@
+"""BERT, RoBERTa and XLM-RoBERTa cross-encoders on torch: our own forward pass over packed pairs.
+
+Pairs lie end to end without padding, so that every row of every matrix product is a real token. Attention runs per
+pair: on a GPU in half precision with torch's variable-length kernel, elsewhere once per run of equal lengths. The last
+layer computes only what the score reads, the first token. Needs the extra `torch`; never imports transformers.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from finerank.errors import BrokenModel, MissingExtra, OutOfMemory, UnsupportedModel
+from finerank.scoring.batch import Batch
+from finerank.scoring.device import Device
+from finerank.scoring.families import ACTIVATIONS, FAMILIES
+from finerank.scoring.model_files import ModelFiles
+
+try:
+    import torch
+    from safetensors import SafetensorError, safe_open
+    from torch import Tensor
+    from torch.nn import functional as F  # noqa: N812 - torch's own convention
+except ImportError as error:
+    raise MissingExtra("the torch backend", "torch") from error
+
+try:
+    from torch.nn.attention.varlen import varlen_attn
+except ImportError:  # torch before 2.10
+    varlen_attn = None
+
+DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+
+
+class TorchBackend:
+    """A cross-encoder read from safetensors."""
+
+    padded = False
+
+    def __init__(self, files: ModelFiles, device: Device, threads: int | None = None) -> None:
+        if threads:
+            torch.set_num_threads(threads)
+        self._device = torch.device(device.name)
+        self._model = CrossEncoder.load(files, self._device, DTYPES[device.precision])
+
+    def forward(self, batch: Batch) -> NDArray[np.float32]:
+        with out_of_memory_reported(), torch.inference_mode():
+            layout = Layout.of(batch, self._device)
+            tokens = torch.from_numpy(np.stack([batch.token_ids, batch.type_ids, batch.positions])).to(self._device)
+            return self._model(tokens, layout).float().cpu().numpy()
+
+    def close(self) -> None:
+        del self._model
+        if self._device.type == "cuda":
+            torch.cuda.empty_cache()
+
+
+@contextmanager
+def out_of_memory_reported() -> Iterator[None]:
+    """Turns torch's several ways of saying "out of memory" into `OutOfMemory`."""
+    try:
+        yield
+    except RuntimeError as error:
+        text = str(error)
+        if not (isinstance(error, torch.OutOfMemoryError) or "not enough memory" in text or "out of memory" in text):
+            raise
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        raise OutOfMemory(text.partition("\n")[0]) from error
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Where the pairs of a packed batch lie: `lengths` on the host, `starts` int32 [pairs + 1] on the device."""
+
+    lengths: list[int]
+    starts: Tensor
+
+    @classmethod
+    def of(cls, batch: Batch, device: torch.device) -> Self:
+        return cls(batch.lengths.tolist(), torch.from_numpy(batch.starts).to(device))
+
+    def runs(self) -> Iterator[tuple[int, int, int]]:
+        """(first pair, pairs, tokens of each) for neighbours of equal length."""
+        first = 0
+        for length, group in groupby(self.lengths):
+            pairs = len(list(group))
+            yield first, pairs, length
+            first += pairs
+
+
+def attend(query: Tensor, key: Tensor, value: Tensor, layout: Layout) -> Tensor:
+    """Softmax attention inside each pair, over packed rows.
+
+    `key` and `value` are [tokens, heads, head size]; `query` too, or [pairs, heads, head size] for one row a pair.
+    Returns the shape of `query`.
+    """
+    one_row = len(query) == len(layout.lengths) < len(key)
+    if varlen_attn is not None and query.is_cuda and query.dtype != torch.float32:
+        longest = max(layout.lengths)
+        starts = torch.arange(len(query) + 1, device=query.device, dtype=torch.int32) if one_row else layout.starts
+        attended = varlen_attn(query, key, value, starts, layout.starts, 1 if one_row else longest, longest)
+        return attended if isinstance(attended, Tensor) else attended[0]
+    attended = torch.empty_like(query)
+    row = token = 0
+    for _, pairs, length in layout.runs():
+        rows, tokens = pairs if one_row else pairs * length, pairs * length
+        q, k, v = (
+            tensor.unflatten(0, (pairs, -1)).transpose(1, 2)
+            for tensor in (query[row : row + rows], key[token : token + tokens], value[token : token + tokens])
+        )
+        attended[row : row + rows] = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(0, 1)
+        row, token = row + rows, token + tokens
+    return attended
+
+
+class Weights:
+    """Reads named tensors from safetensors shards onto a device, in a precision."""
+
+    def __init__(self, paths: tuple[Path, ...], device: torch.device, dtype: torch.dtype) -> None:
+        self._device, self._dtype = device, dtype
+        self._folder = paths[0].parent
+        self._files: dict[str, Any] = {}
+        for path in paths:
+            try:
+                file = safe_open(str(path), framework="pt")
+            except (SafetensorError, OSError) as error:
+                raise BrokenModel(f"{path}: truncated or damaged: {error}. Download it again.") from error
+            self._files.update(dict.fromkeys(file.keys(), file))
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._files
+
+    def __call__(self, *names: str, dtype: torch.dtype | None = None) -> Tensor:
+        """One tensor, or several laid one under the other."""
+        missing = [name for name in names if name not in self._files]
+        if missing:
+            raise BrokenModel(
+                f"{self._folder}: has no weights named {missing[0]}. Is it a classifier that was saved whole? "
+                "An encoder without its head cannot rank."
+            )
+        parts = [self._files[name].get_tensor(name) for name in names]
+        return (torch.cat(parts) if len(parts) > 1 else parts[0]).to(self._device, dtype or self._dtype)
+
+
+@dataclass(frozen=True, slots=True)
+class Linear:
+    weight: Tensor
+    bias: Tensor
+
+    @classmethod
+    def load(cls, weights: Weights, *names: str, dtype: torch.dtype | None = None) -> Self:
+        return cls(
+            weights(*(f"{name}.weight" for name in names), dtype=dtype),
+            weights(*(f"{name}.bias" for name in names), dtype=dtype),
+        )
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return F.linear(x, self.weight, self.bias)
+
+
+@dataclass(frozen=True, slots=True)
+class LayerNorm:
+    weight: Tensor
+    bias: Tensor
+    eps: float
+
+    @classmethod
+    def load(cls, weights: Weights, name: str, eps: float) -> Self:
+        return cls(weights(f"{name}.weight"), weights(f"{name}.bias"), eps)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return F.layer_norm(x, self.weight.shape, self.weight, self.bias, self.eps)
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """One transformer layer, LayerNorm after each residual, over packed rows [tokens, hidden]."""
+
+    qkv: Linear
+    attention_out: Linear
+    attention_norm: LayerNorm
+    up: Linear
+    down: Linear
+    norm: LayerNorm
+    heads: int
+    gelu: str
+
+    @classmethod
+    def load(cls, weights: Weights, name: str, config: dict[str, Any]) -> Self:
+        eps = float(config["layer_norm_eps"])
+        return cls(
+            qkv=Linear.load(weights, *(f"{name}.attention.self.{part}" for part in ("query", "key", "value"))),
+            attention_out=Linear.load(weights, f"{name}.attention.output.dense"),
+            attention_norm=LayerNorm.load(weights, f"{name}.attention.output.LayerNorm", eps),
+            up=Linear.load(weights, f"{name}.intermediate.dense"),
+            down=Linear.load(weights, f"{name}.output.dense"),
+            norm=LayerNorm.load(weights, f"{name}.output.LayerNorm", eps),
+            heads=int(config["num_attention_heads"]),
+            gelu=ACTIVATIONS[config["hidden_act"]],
+        )
+
+    def __call__(self, x: Tensor, layout: Layout) -> Tensor:
+        q, k, v = self.qkv(x).unflatten(1, (3, self.heads, -1)).unbind(1)
+        return self._after_attention(x, attend(q, k, v, layout))
+
+    def first_tokens(self, x: Tensor, layout: Layout) -> Tensor:
+        """The layer's output for the first token of each pair only: [pairs, hidden]."""
+        hidden = x.shape[1]
+        k, v = F.linear(x, self.qkv.weight[hidden:], self.qkv.bias[hidden:]).unflatten(1, (2, self.heads, -1)).unbind(1)
+        x = x[layout.starts[:-1]]
+        q = F.linear(x, self.qkv.weight[:hidden], self.qkv.bias[:hidden]).unflatten(1, (self.heads, -1))
+        return self._after_attention(x, attend(q, k, v, layout))
+
+    def _after_attention(self, x: Tensor, attended: Tensor) -> Tensor:
+        x = self.attention_norm(self.attention_out(attended.flatten(1)).add_(x))
+        return self.norm(self.down(F.gelu(self.up(x), approximate=self.gelu)).add_(x))
+
+
+@dataclass(frozen=True, slots=True)
+class CrossEncoder:
+    """Packed tokens to logits. The head runs in float32: half precision would round logits into ties."""
+
+    words: Tensor
+    types: Tensor
+    positions: Tensor
+    norm: LayerNorm
+    layers: list[Layer]
+    dense: Linear
+    out: Linear
+
+    @classmethod
+    def load(cls, files: ModelFiles, device: torch.device, dtype: torch.dtype) -> Self:
+        config = checked_config(files)
+        family = FAMILIES[config["model_type"]]
+        weights = Weights(files.weights, device, dtype)
+        encoder, embeddings = f"{family.prefix}encoder", f"{family.prefix}embeddings"
+        out = Linear.load(weights, family.out, dtype=torch.float32)
+        if len(out.weight) != 1:
+            raise UnsupportedModel(f"{files.name}: has {len(out.weight)} labels; a reranker has one.")
+        return cls(
+            words=weights(f"{embeddings}.word_embeddings.weight"),
+            types=weights(f"{embeddings}.token_type_embeddings.weight"),
+            positions=weights(f"{embeddings}.position_embeddings.weight")[files.first_position :],
+            norm=LayerNorm.load(weights, f"{embeddings}.LayerNorm", float(config["layer_norm_eps"])),
+            layers=[
+                Layer.load(weights, f"{encoder}.layer.{index}", config) for index in range(config["num_hidden_layers"])
+            ],
+            dense=Linear.load(weights, family.dense, dtype=torch.float32),
+            out=out,
+        )
+
+    def __call__(self, tokens: Tensor, layout: Layout) -> Tensor:
+        """`tokens`: ids, types and positions, int32 [3, tokens]. Returns float32 [pairs]."""
+        ids, types, positions = tokens
+        x = F.embedding(ids, self.words) + F.embedding(types, self.types) + F.embedding(positions, self.positions)
+        x = self.norm(x)
+        for layer in self.layers[:-1]:
+            x = layer(x, layout)
+        first = self.layers[-1].first_tokens(x, layout)
+        return self.out(torch.tanh(self.dense(first.float()))).squeeze(1)
+
+
+_CONFIG_DEFAULTS: dict[str, object] = {"hidden_act": "gelu", "layer_norm_eps": 1e-12, "position_embedding_type": "absolute"}
+
+
+def checked_config(files: ModelFiles) -> dict[str, Any]:
+    """The config with Hugging Face's defaults filled in; raises `UnsupportedModel` on what we do not compute."""
+    config = {**_CONFIG_DEFAULTS, **files.config}
+    if config["hidden_act"] not in ACTIVATIONS:
+        raise UnsupportedModel(f"{files.name}: hidden_act {config['hidden_act']!r}; use backend='transformers'.")
+    if config["position_embedding_type"] != "absolute":
+        raise UnsupportedModel(f"{files.name}: relative position embeddings; use backend='transformers'.")
+    return config
+
+

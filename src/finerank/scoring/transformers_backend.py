@@ -1,0 +1,70 @@
+"""Every other one-label sequence classifier (ModernBERT, DeBERTa, ...), run by transformers over padded batches.
+
+Only tokens come in: the tokenizer, the cut and the batches are finerank's own, as for every backend. Code from a
+model's repository is never run. Needs the extra `transformers`.
+"""
+
+import inspect
+
+import numpy as np
+from numpy.typing import NDArray
+
+from finerank.errors import BrokenModel, MissingExtra, UnsupportedModel
+from finerank.scoring.batch import Batch
+from finerank.scoring.device import Device
+from finerank.scoring.model_files import ModelFiles
+from finerank.scoring.torch_backend import DTYPES, out_of_memory_reported
+
+try:
+    import torch
+    from transformers import AutoConfig, AutoModelForSequenceClassification
+except ImportError as error:
+    raise MissingExtra("this model's architecture", "transformers") from error
+
+
+class TransformersBackend:
+    """A cross-encoder of any architecture transformers has."""
+
+    padded = True
+
+    def __init__(self, files: ModelFiles, device: Device, threads: int | None = None) -> None:
+        if threads:
+            torch.set_num_threads(threads)
+        self._device = torch.device(device.name)
+        self._pad_id = files.pad_id
+        self._model = _load(files, DTYPES[device.precision]).to(self._device).eval()
+        self._takes_types = "token_type_ids" in inspect.signature(self._model.forward).parameters
+
+    def forward(self, batch: Batch) -> NDArray[np.float32]:
+        with out_of_memory_reported(), torch.inference_mode():
+            ids, types, mask = (torch.from_numpy(array).to(self._device) for array in batch.padded(self._pad_id))
+            types_too = {"token_type_ids": types} if self._takes_types else {}
+            logits = self._model(input_ids=ids, attention_mask=mask, **types_too).logits
+            return np.asarray(logits.float().cpu().numpy()).reshape(len(batch))
+
+    def close(self) -> None:
+        del self._model
+        if self._device.type == "cuda":
+            torch.cuda.empty_cache()
+
+
+def _load(files: ModelFiles, dtype: torch.dtype) -> torch.nn.Module:
+    try:
+        AutoConfig.from_pretrained(files.folder, trust_remote_code=False)
+    except (ValueError, KeyError) as error:
+        raise UnsupportedModel(
+            f"{files.name}: transformers has no architecture of its own for model_type "
+            f"{files.config.get('model_type')!r}. Code from a model's repository is not run; try its ONNX export."
+        ) from error
+    try:
+        model, report = AutoModelForSequenceClassification.from_pretrained(
+            files.folder, dtype=dtype, use_safetensors=True, local_files_only=True, output_loading_info=True
+        )
+    except Exception as error:  # safetensors, torch and transformers each raise their own
+        raise BrokenModel(f"{files.folder}: transformers cannot load it: {error}. Download it again.") from error
+    if report["missing_keys"]:
+        missing = sorted(report["missing_keys"])[0]
+        raise BrokenModel(f"{files.folder}: has no weights named {missing}. An encoder without its head cannot rank.")
+    if model.config.num_labels != 1:
+        raise UnsupportedModel(f"{files.name}: has {model.config.num_labels} labels; a reranker has one.")
+    return model  # type: ignore[no-any-return]

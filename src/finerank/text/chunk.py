@@ -1,0 +1,96 @@
+"""Long text to passages: cut at the ends of sentences, with overlap, as offsets into the text itself.
+
+Knows nothing about tokenizers: the caller says how many tokens a piece of text has.
+"""
+
+import re
+from collections.abc import Callable, Sequence
+
+from finerank.ranking import Span
+
+CountTokens = Callable[[Sequence[str]], Sequence[int]]
+"""Texts to the number of tokens of each."""
+
+_CLOSING = "\"'”’»）)」』】》〉\\]"
+# A sentence ends after full-width punctuation; after .!? and their like when a space follows, unless the full stop
+# belongs to an initial or a common abbreviation; or at a line break.
+_SENTENCE_END = re.compile(
+    rf"[。！？｡]+[{_CLOSING}]*"
+    rf"|(?<!\b[A-Z])(?<!\b(?:Mr|Ms|Dr|St|vs|Nr))(?<!\b(?:Mrs|e\.g|i\.e|z\.B))[.!?؟۔।॥]+[{_CLOSING}]*(?=\s|$)"
+    r"|\n+"
+)
+
+
+def sentence_spans(text: str) -> list[Span]:
+    """The sentences of `text` as [start, end) offsets, without surrounding white space; empty ones are left out.
+
+    >>> [text[a:b] for text in ["重置路由器。按住按钮十秒！"] for a, b in sentence_spans(text)]
+    ['重置路由器。', '按住按钮十秒！']
+    """
+    ends = [match.end() for match in _SENTENCE_END.finditer(text)]
+    spans = (_strip(text, start, end) for start, end in zip([0, *ends], [*ends, len(text)], strict=True))
+    return [(start, end) for start, end in spans if start < end]
+
+
+def chunk_spans(text: str, count_tokens: CountTokens, max_tokens: int, overlap: int = 0) -> list[Span]:
+    """Passages of at most `max_tokens` tokens as [start, end) offsets, in order, that together cover every sentence.
+
+    Neighbours share whole sentences of up to `overlap` tokens. A sentence longer than a passage is cut at spaces
+    where it has them. Text without a sentence is one empty passage.
+    """
+    pieces = _fitting_pieces(text, sentence_spans(text), count_tokens, max_tokens)
+    if not pieces:
+        return [(0, 0)]
+    passages: list[Span] = []
+    first = 0
+    while first < len(pieces):
+        last, tokens = first, pieces[first][1]
+        while last + 1 < len(pieces) and tokens + pieces[last + 1][1] <= max_tokens:
+            last += 1
+            tokens += pieces[last][1]
+        passages.append((pieces[first][0][0], pieces[last][0][1]))
+        following = last + 1
+        if following < len(pieces):
+            following = _step_back(pieces, first, following, min(overlap, max_tokens - pieces[following][1]))
+        first = following
+    return passages
+
+
+def _step_back(pieces: list[tuple[Span, int]], first: int, following: int, overlap: int) -> int:
+    """The piece the next passage begins with: as far before `following` as the overlap allows, after `first`."""
+    while following - 1 > first and pieces[following - 1][1] <= overlap:
+        following -= 1
+        overlap -= pieces[following][1]
+    return following
+
+
+def _fitting_pieces(
+    text: str, spans: list[Span], count_tokens: CountTokens, max_tokens: int
+) -> list[tuple[Span, int]]:
+    """Every span with its token count; spans over the limit are halved until their parts fit."""
+    counted: list[tuple[Span, int]] = []
+    if not spans:
+        return counted
+    for (start, end), tokens in zip(spans, count_tokens([text[a:b] for a, b in spans]), strict=True):
+        if tokens <= max_tokens or end - start == 1:
+            counted.append(((start, end), tokens))
+        else:
+            middle = _middle(text, start, end)
+            halves = [_strip(text, start, middle), _strip(text, middle, end)]
+            counted += _fitting_pieces(text, [(a, b) for a, b in halves if a < b], count_tokens, max_tokens)
+    return counted
+
+
+def _middle(text: str, start: int, end: int) -> int:
+    """A place to cut near the middle of the span, at white space if there is some in its middle half."""
+    middle, quarter = (start + end) // 2, (end - start) // 4
+    before = max(text.rfind(space, middle - quarter, middle) for space in " \t")
+    return before if before > start else middle
+
+
+def _strip(text: str, start: int, end: int) -> Span:
+    while start < end and text[start].isspace():
+        start += 1
+    while end > start and text[end - 1].isspace():
+        end -= 1
+    return start, end
