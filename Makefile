@@ -1,0 +1,65 @@
+# `make` lists the targets. Each sets up what it needs in .venv, and is quick the second time.
+
+PYTHON ?= python3
+# A CPU build of torch where the package index offers one, else the usual build.
+TORCH ?= 2.13.0
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check format bench model clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+
+demo: .venv/base model ## set up, and rank real text with a real model
+	@$(BIN)/finerank demo $(if $(LANG_),--lang $(LANG_))
+
+test: .venv/dev model .assets/xlm-roberta-tokenizer/tokenizer.json ## set up, and run every test
+	@$(BIN)/pytest -q $(ARGS)
+
+check: .venv/dev ## formatting, lint, types and the import rule
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-cache
+
+format: .venv/dev ## format the code and fix what ruff can fix
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+bench: .venv-bench/ready model ## compare with the peers; prints a table, writes benchmarks/results/
+	@.venv-bench/bin/python -m benchmarks.compare $(ARGS)
+
+model: src/finerank/models/ms-marco-MiniLM-L-12-v2-int8/model.onnx ## fetch the default model
+
+clean: ## remove what the other targets made
+	rm -rf .venv .venv-bench .assets src/finerank/models/*/
+
+src/finerank/models/ms-marco-MiniLM-L-12-v2-int8/model.onnx: | .venv/base
+	@$(BIN)/python tools/fetch_assets.py model
+
+.assets/xlm-roberta-tokenizer/tokenizer.json: | .venv/base
+	@$(BIN)/python tools/fetch_assets.py tokenizer
+
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || (echo "Python 3.11 or newer is needed: make PYTHON=python3.11 ..." && exit 1)
+	@$(PYTHON) -m venv .venv || (echo "the venv module is missing: apt-get install python3-venv" && exit 1)
+
+.venv/base: pyproject.toml | .venv/bin/python
+	@echo "installing finerank into .venv"
+	@$(PIP) -e .
+	@touch $@
+
+.venv/dev: .venv/base
+	@echo "installing the development tools, torch among them, into .venv"
+	@$(PIP) "torch==$(TORCH)+cpu" 2>/dev/null || $(PIP) "torch==$(TORCH)"
+	@$(PIP) -e '.[dev]'
+	@touch $@
+
+.venv-bench/ready: benchmarks/requirements.txt pyproject.toml
+	@echo "installing finerank and its peers into .venv-bench"
+	@$(PYTHON) -m venv .venv-bench
+	@.venv-bench/bin/python -m pip install --quiet "torch==$(TORCH)+cpu" 2>/dev/null || .venv-bench/bin/python -m pip install --quiet "torch==$(TORCH)"
+	@.venv-bench/bin/python -m pip install --quiet -e '.[all]' -r benchmarks/requirements.txt
+	@touch $@
