@@ -50,12 +50,10 @@ class Explanation:
     def best_sentence(self) -> Piece:
         return max(self.sentences, key=lambda piece: piece.drop)
 
-    def shifted(self, offset: int) -> Self:
-        """The same explanation for a text that begins `offset` characters into the document."""
-        if not offset:
-            return self
+    def placed(self, place: Callable[[Span], Span]) -> Self:
+        """The same explanation, each span where `place` says: for a text taken out of a longer document."""
         sentences, words = (
-            tuple(replace(piece, span=(piece.span[0] + offset, piece.span[1] + offset)) for piece in pieces)
+            tuple(replace(piece, span=place(piece.span)) for piece in pieces)
             for pieces in (self.sentences, self.words)
         )
         return replace(self, sentences=sentences, words=words)

@@ -6,7 +6,7 @@
 """
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
@@ -15,7 +15,7 @@ from typing import Self, Unpack
 import finerank.explain
 from finerank.errors import InvalidInput, InvalidSetting
 from finerank.explain import Explanation
-from finerank.ranking import Document, PairScore, Ranking, Span, Usage, rank_by_score, sigmoid
+from finerank.ranking import Document, PairScore, Ranking, Span, Usage, rank_by_score
 from finerank.scoring.backend import open_backend
 from finerank.scoring.batch import EncodedPair
 from finerank.scoring.cache import open_cache
@@ -157,11 +157,18 @@ class Reranker:
         job = self._encode(query, [checked])
         _, best = pool(self._scorer.score(job.pairs).logits.tolist(), "max")
         start, end = job.spans[best] or (0, len(checked.text))
+        clean = strip_html(checked.text[start:end]) if self.settings.clean else None
+        text = clean.text if clean else checked.text[start:end]
+
+        def place(span: Span) -> Span:
+            first, last = clean.original_span(span) if clean else span
+            return start + first, start + last
+
         return finerank.explain.explain(
-            checked.text[start:end],
+            text[: self._encoder.read_length(encoded, text)],
             lambda texts: self._scorer.score(self._encoder.encode(encoded, texts)).logits.tolist(),
             self._encoder.token_spans,
-        ).shifted(start)
+        ).placed(place)
 
     def close(self) -> None:
         """Release the model's memory and the cache's file."""
@@ -240,7 +247,7 @@ def check_documents(documents: object) -> list[Document]:
 
     An empty document is no error: it is scored as an empty passage, so that no document is lost.
     """
-    if isinstance(documents, str | bytes | Document) or not isinstance(documents, Iterable):
+    if isinstance(documents, str | bytes | Document | Mapping) or not isinstance(documents, Iterable):
         raise InvalidInput(f"documents is {_kind(documents)}; it must be a list of strings or Documents")
     return [_check_document(index, document) for index, document in enumerate(documents)]
 

@@ -95,9 +95,8 @@ class Settings:
         `use_fp16=True` is understood as dtype="fp16", False as "fp32". A given None means "not given".
         Raises `InvalidSetting` on an unknown name or a wrong value.
         """
-        values = {**_from_toml(), **_from_environment(), **{k: v for k, v in given.items() if v is not None}}
-        if "use_fp16" in values:
-            values["dtype"] = "fp16" if values.pop("use_fp16") else "fp32"
+        layers = (_from_toml(), _from_environment(), {k: v for k, v in given.items() if v is not None})
+        values = {name: value for layer in layers for name, value in _with_dtype(layer).items()}
         known = {option.name for option in fields(cls)}
         for name in values:
             if name not in known:
@@ -123,6 +122,15 @@ def cache_dir() -> Path:
     if "FINERANK_CACHE_DIR" in os.environ:
         return Path(os.environ["FINERANK_CACHE_DIR"])
     return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "finerank"
+
+
+def _with_dtype(values: dict[str, object]) -> dict[str, object]:
+    """The values with `use_fp16` as a dtype."""
+    if "use_fp16" not in values:
+        return values
+    _check_type("use_fp16", values["use_fp16"], bool)
+    dtype = "fp16" if values["use_fp16"] else "fp32"
+    return {**{name: value for name, value in values.items() if name != "use_fp16"}, "dtype": dtype}
 
 
 def _from_toml() -> dict[str, object]:

@@ -6,6 +6,7 @@ agrees with float32. `auto` falls back to the CPU and says why; a device asked f
 
 import ctypes
 import platform
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -46,8 +47,8 @@ def choose_device(requested: str = "auto", dtype: str = "auto") -> Device:
 
     Raises `DeviceUnavailable` if a device asked for by name fails a check, `InvalidSetting` on another name.
     """
-    kind, _, number = requested.partition(":")
-    if kind not in ("auto", "cpu", "cuda", "mps") or (number and (kind != "cuda" or not number.isdigit())):
+    kind = requested.partition(":")[0]
+    if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", requested):
         raise InvalidSetting(f"device={requested!r}: must be auto, cpu, mps, cuda or cuda:N")
     if dtype == "int8":
         raise InvalidSetting("dtype='int8': only ONNX models come in int8; see `finerank export --precision int8`")

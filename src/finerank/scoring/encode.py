@@ -19,7 +19,7 @@ QUERY_SHARE = 3 / 4
 """The part of max_length a query may take: FlagEmbedding's query_max_length."""
 
 _CHARACTERS_PER_TOKEN = 16
-_CUT_MARGIN = 64
+_CUT_MARGIN = 128  # WordPiece gives a word of up to 100 characters a token each, a longer one a single [UNK]
 _LONE_SURROGATES = re.compile("[\ud800-\udfff]")
 
 
@@ -90,6 +90,14 @@ class PairEncoder:
     def passage_room(self, query: EncodedQuery) -> int:
         """How many tokens of a passage fit beside this query."""
         return self.max_length - len(query.token_ids) - len(self._template)
+
+    def read_length(self, query: EncodedQuery, passage: str) -> int:
+        """How many characters of a passage are read beside this query."""
+        room = self.passage_room(query)
+        size = room * _CHARACTERS_PER_TOKEN
+        while len(spans := self.token_spans(passage[:size])) <= room and size < len(passage):
+            size *= 4
+        return spans[room - 1][1] if len(spans) > room else len(passage)
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """Tokens of each text, uncut and without special tokens."""

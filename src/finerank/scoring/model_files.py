@@ -8,14 +8,15 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from finerank.errors import BrokenModel, MissingExtra, ModelError, ModelNotFound, UnsupportedModel
-from finerank.scoring.families import FAMILIES
-from finerank.settings import DEFAULT_MODEL
+from finerank.scoring.families import FAMILIES, POSITIONS_AFTER_PADDING
+from finerank.settings import DEFAULT_MODEL, cache_dir
 
 EMBEDDED_DIR = Path(__file__).resolve().parents[1] / "models"
 """Where the models that ship inside the package lie, a folder each."""
@@ -23,8 +24,9 @@ EMBEDDED_DIR = Path(__file__).resolve().parents[1] / "models"
 TUNED_LENGTH = 1024
 """Default for max_length where the model's positions reach further: bge-reranker-v2-m3 was fine-tuned at 1024."""
 
-_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+_HUB_ID = re.compile(r"\w[\w.-]*/[\w.-]+")
 _SHARD = re.compile(r"model-\d+-of-(\d+)\.safetensors")
+_SHARD_INDEX = "model.safetensors.index.json"  # transformers reads shards by it
 _TOKENIZERS = ("tokenizer.json", "sentencepiece.bpe.model")
 _ONNX = ("model.onnx", "onnx/model.onnx")
 _ONNX_INT8 = tuple(
@@ -70,8 +72,7 @@ class ModelFiles:
 
     @property
     def _positions_after_padding(self) -> bool:
-        family = FAMILIES.get(str(self.config.get("model_type")))
-        return family.positions_after_padding if family else False
+        return self.config.get("model_type") in POSITIONS_AFTER_PADDING
 
     def fingerprint(self) -> str:
         """A hash that changes when the model does: config and tokenizer by content, weights by size and time."""
@@ -110,8 +111,7 @@ def find_model(
         folder = _from_hub(name, revision, backend, dtype)
     else:
         raise ModelNotFound(_nowhere(name))
-    names = [str(file.relative_to(folder)) for file in (*folder.glob("*"), *folder.glob("onnx/*"))]
-    return _describe(name, folder, _choose(names, name, backend, dtype))
+    return _describe(name, folder, _choose(_files_in(folder), name, backend, dtype))
 
 
 def embedded_models() -> list[str]:
@@ -127,6 +127,11 @@ def _nowhere(name: str) -> str:
         )
     embedded = ", ".join(embedded_models()) or "none here"
     return f"model {name!r}: no such folder, not a hub id (owner/name), not an embedded model ({embedded})"
+
+
+def _files_in(folder: Path) -> set[str]:
+    files = (*folder.glob("*"), *folder.glob("onnx/*"))
+    return {file.relative_to(folder).as_posix() for file in files if file.is_file()}
 
 
 def _from_onnx_file(name: str, path: Path) -> ModelFiles:
@@ -149,7 +154,7 @@ def _choose(names: Iterable[str], model: str, backend: str, dtype: str) -> _Choi
     if torch_wanted and safetensors and (backend != "auto" or find_spec("torch") or not onnx):
         if not find_spec("torch"):
             raise MissingExtra(f"{model}: a safetensors model", "torch")
-        return _Choice("torch", safetensors, _choose_tokenizer(present, model))
+        return _Choice(backend if backend != "auto" else "torch", safetensors, _choose_tokenizer(present, model))
     if onnx and backend in ("auto", "onnx"):
         data = tuple(sorted(name for name in present if name.startswith(onnx) and name != onnx))
         return _Choice("onnx", (onnx, *data), _choose_tokenizer(present, model))
@@ -246,23 +251,53 @@ def _check_not_pointer(path: Path) -> None:
 
 def _from_hub(name: str, revision: str | None, backend: str, dtype: str) -> Path:
     """The folder of a hub model: from the cache without any network if it is whole there, else downloaded."""
-    from huggingface_hub import HfApi, snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
+    from huggingface_hub import HfApi, snapshot_download, try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError, OfflineModeIsEnabled
 
     try:
-        folder = Path(snapshot_download(name, revision=revision, local_files_only=True))
-        _choose((str(file.relative_to(folder)) for file in folder.rglob("*")), name, backend, dtype)
-        return folder
-    except (LocalEntryNotFoundError, ModelError):
-        pass  # not cached, or not all of it
+        cached = try_to_load_from_cache(name, "config.json", revision=revision)
+    except HFValidationError as error:
+        raise ModelNotFound(_nowhere(name)) from error
+    if isinstance(cached, str) and _is_whole(Path(cached).parent, name, backend, dtype):
+        return Path(cached).parent
     try:
-        choice = _choose(HfApi().list_repo_files(name, revision=revision), name, backend, dtype)
-        wanted = ["config.json", "tokenizer_config.json", choice.tokenizer, *choice.weights]
-        return Path(snapshot_download(name, revision=revision, allow_patterns=wanted))
+        listed = HfApi().list_repo_files(name, revision=revision)
+        choice = _choose(listed, name, backend, dtype)
+        wanted = ["config.json", "tokenizer_config.json", _SHARD_INDEX, choice.tokenizer, *choice.weights]
+        folder = Path(snapshot_download(name, revision=revision, allow_patterns=wanted))
     except OfflineModeIsEnabled as error:
-        raise ModelNotFound(f"{name}: not in the local cache, and HF_HUB_OFFLINE forbids a download.") from error
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         raise ModelNotFound(
-            f"{name}: cannot be downloaded: {str(error).strip().splitlines()[0]}. Check the name, the revision "
+            f"{name}: not in the local cache, and HF_HUB_OFFLINE forbids a download."
+        ) from error
+    except ModelError:
+        raise
+    except Exception as error:  # requests', httpx's and the hub's own, by version
+        first_line = str(error).strip().partition("\n")[0]
+        raise ModelNotFound(
+            f"{name}: cannot be downloaded: {first_line}. Check the name, the revision "
             f"({revision or 'main'}) and the network; HF_ENDPOINT names a mirror; a gated model needs HF_TOKEN."
         ) from error
+    with suppress(OSError):  # a cache that cannot be written to is no reason to fail
+        _listing(folder).parent.mkdir(parents=True, exist_ok=True)
+        _listing(folder).write_text(json.dumps(listed), encoding="utf-8")
+    return folder
+
+
+def _is_whole(folder: Path, name: str, backend: str, dtype: str) -> bool:
+    """Whether a cached snapshot holds the files that would be chosen from all those of its repository.
+
+    What happens to be cached does not decide: a model downloaded as int8 must not stand in for its fp32 original. A
+    snapshot that another tool downloaded has no listing, and is taken as it is.
+    """
+    listing, present = _listing(folder), _files_in(folder)
+    try:
+        listed = json.loads(listing.read_text(encoding="utf-8")) if listing.is_file() else present
+        choice = _choose(listed, name, backend, dtype)
+    except (ModelError, ValueError):  # not chosen from what is there; a listing not whole
+        return False
+    return {choice.tokenizer, *choice.weights} <= present
+
+
+def _listing(snapshot: Path) -> Path:
+    """Where the names of all files of a hub commit are kept; a snapshot's folder is named for its commit."""
+    return cache_dir() / "hub" / f"{snapshot.name}.json"

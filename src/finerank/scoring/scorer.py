@@ -89,17 +89,15 @@ class Scorer:
     def _forward_all(self, pairs: Sequence[EncodedPair], progress: Progress | None) -> tuple[list[float], str]:
         logits = [0.0] * len(pairs)
         done, degraded = 0, ""
-        budget = 1 if self._deterministic else self.max_batch_tokens
-        waiting = plan_batches([len(pair) for pair in pairs], budget, padded=self.backend.padded)[::-1]
+        waiting = self._plan(pairs, range(len(pairs)))
         while waiting:
             group = waiting.pop()
             try:
                 values = self.backend.forward(Batch.of([pairs[index] for index in group]))
             except OutOfMemory as error:
                 if len(group) > 1:
-                    middle = len(group) // 2
-                    waiting += [group[middle:], group[:middle]]
                     self.max_batch_tokens = min(self.max_batch_tokens, sum(len(pairs[i]) for i in group) // 2)
+                    waiting = self._plan(pairs, [*group, *(index for later in waiting for index in later)])
                     continue
                 values, degraded = self._fall_back(pairs[group[0]], error)
             for index, value in zip(group, values, strict=True):
@@ -108,6 +106,12 @@ class Scorer:
             if progress is not None:
                 progress(done, len(pairs))
         return logits, degraded
+
+    def _plan(self, pairs: Sequence[EncodedPair], indices: Sequence[int]) -> list[list[int]]:
+        """The pairs at `indices` in batches, the one to begin with last."""
+        budget = 1 if self._deterministic else self.max_batch_tokens
+        plan = plan_batches([len(pairs[index]) for index in indices], budget, padded=self.backend.padded)
+        return [[indices[position] for position in group] for group in reversed(plan)]
 
     def _fall_back(self, pair: EncodedPair, error: OutOfMemory) -> tuple[NDArray[np.float32], str]:
         if self._open_fallback is None:

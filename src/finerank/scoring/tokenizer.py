@@ -3,6 +3,7 @@
 import hashlib
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
@@ -35,7 +36,7 @@ def _converted(path: Path) -> Path:
     target = cache_dir() / "tokenizers" / f"{hashlib.sha256(content).hexdigest()}.json"
     if not target.is_file():
         target.parent.mkdir(parents=True, exist_ok=True)
-        part = target.with_suffix(f".{id(content)}.part")
+        part = target.with_suffix(f".{uuid4().hex}.part")
         part.write_text(convert_sentencepiece(content, str(path)).to_str(), encoding="utf-8")
         part.replace(target)
     return target
@@ -56,12 +57,15 @@ def convert_sentencepiece(content: bytes, name: str = "model") -> Tokenizer:
         proto.ParseFromString(content)
     except Exception as error:  # protobuf's DecodeError lives in different places by version
         raise BrokenModel(f"{name}: not a SentencePiece model: {error}. Download it again.") from error
+    if not proto.pieces:
+        raise BrokenModel(f"{name}: not a SentencePiece model: it is empty. Download it again.")
     if proto.trainer_spec.model_type != pb2.TrainerSpec.ModelType.UNIGRAM:
         raise UnsupportedModel(f"{name}: a SentencePiece model of a kind other than unigram; add a tokenizer.json.")
     pieces = [(piece.piece, piece.score) for piece in proto.pieces[3:]]
     specials = [("<s>", 0.0), ("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0)]
     tokenizer = Tokenizer(models.Unigram([*specials, *pieces, ("<mask>", 0.0)], unk_id=3, byte_fallback=False))
-    steps: list[Any] = [normalizers.Replace(Regex(" {2,}"), " ")]
+    # SentencePiece drops spaces at either end; at the start Metaspace does so too.
+    steps: list[Any] = [normalizers.Strip(left=False, right=True), normalizers.Replace(Regex(" {2,}"), " ")]
     if proto.normalizer_spec.precompiled_charsmap:
         steps.insert(0, normalizers.Precompiled(proto.normalizer_spec.precompiled_charsmap))
     tokenizer.normalizer = normalizers.Sequence(steps)  # type: ignore[assignment]

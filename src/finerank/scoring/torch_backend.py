@@ -1,4 +1,4 @@
-"""BERT, RoBERTa and XLM-RoBERTa cross-encoders on torch: our own forward pass over packed pairs.
+"""BERT, RoBERTa, XLM-RoBERTa and CamemBERT cross-encoders on torch: our own forward pass over packed pairs.
 
 Pairs lie end to end without padding, so that every row of every matrix product is a real token. Attention runs per
 pair: on a GPU in half precision with torch's variable-length kernel, elsewhere once per run of equal lengths. The last
@@ -60,6 +60,10 @@ class TorchBackend:
             torch.cuda.empty_cache()
 
 
+_OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
+"""What a GPU's libraries say, Linux, and Windows."""
+
+
 @contextmanager
 def out_of_memory_reported() -> Iterator[None]:
     """Turns torch's several ways of saying "out of memory" into `OutOfMemory`."""
@@ -67,7 +71,7 @@ def out_of_memory_reported() -> Iterator[None]:
         yield
     except RuntimeError as error:
         text = str(error)
-        if not (isinstance(error, torch.OutOfMemoryError) or "not enough memory" in text or "out of memory" in text):
+        if not (isinstance(error, torch.OutOfMemoryError) or any(words in text for words in _OUT_OF_MEMORY)):
             raise
         if torch.cuda.is_available():
             torch.cuda.empty_cache()

@@ -32,7 +32,7 @@ class TransformersBackend:
             torch.set_num_threads(threads)
         self._device = torch.device(device.name)
         self._pad_id = files.pad_id
-        self._model = _load(files, DTYPES[device.precision]).to(self._device).eval()
+        self._model = load_model(files, DTYPES[device.precision]).to(self._device).eval()
         self._takes_types = "token_type_ids" in inspect.signature(self._model.forward).parameters
 
     def forward(self, batch: Batch) -> NDArray[np.float32]:
@@ -48,7 +48,8 @@ class TransformersBackend:
             torch.cuda.empty_cache()
 
 
-def _load(files: ModelFiles, dtype: torch.dtype) -> torch.nn.Module:
+def load_model(files: ModelFiles, dtype: torch.dtype) -> torch.nn.Module:
+    """The model as transformers builds it; raises `UnsupportedModel` or `BrokenModel`."""
     try:
         AutoConfig.from_pretrained(files.folder, trust_remote_code=False)
     except (ValueError, KeyError) as error:

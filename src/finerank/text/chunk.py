@@ -12,11 +12,14 @@ CountTokens = Callable[[Sequence[str]], Sequence[int]]
 """Texts to the number of tokens of each."""
 
 _CLOSING = "\"'”’»）)」』】》〉\\]"
+_STOPS = ".!?؟۔।॥"
 # A sentence ends after full-width punctuation; after .!? and their like when a space follows, unless the full stop
-# belongs to an initial or a common abbreviation; or at a line break.
+# belongs to an initial or a common abbreviation; or at a line break. No match begins past the second mark of a
+# run (an abbreviation may hold the first): else a run of n marks within a word would cost n² steps.
 _SENTENCE_END = re.compile(
     rf"[。！？｡]+[{_CLOSING}]*"
-    rf"|(?<!\b[A-Z])(?<!\b(?:Mr|Ms|Dr|St|vs|Nr))(?<!\b(?:Mrs|e\.g|i\.e|z\.B))[.!?؟۔।॥]+[{_CLOSING}]*(?=\s|$)"
+    rf"|(?<!\b[A-Z])(?<!\b(?:Mr|Ms|Dr|St|vs|Nr))(?<!\b(?:Mrs|e\.g|i\.e|z\.B))"
+    rf"(?<![{_STOPS}]{{2}})[{_STOPS}]+[{_CLOSING}]*(?=\s|$)"
     r"|\n+"
 )
 

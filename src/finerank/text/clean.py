@@ -3,12 +3,14 @@
 import html
 import re
 from array import array
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from html.parser import HTMLParser
 
 from finerank.ranking import Span
 
-_SKIPPED = frozenset({"script", "style", "template", "noscript", "svg", "head"})
+# Not <head>, whose end tag may be left out; all it holds is below.
+_SKIPPED = frozenset({"script", "style", "template", "noscript", "svg", "title"})
 _BLOCKS = frozenset(
     "address article aside blockquote br dd div dl dt figcaption figure footer form h1 h2 h3 h4 h5 h6 header hr li "
     "main nav ol option p pre section table tbody td th thead title tr ul".split()
@@ -18,17 +20,22 @@ _MARKUP = re.compile(r"<[a-zA-Z!/][^<>]*>|&(?:#\d+|#x[0-9a-fA-F]+|[a-zA-Z]+\d*);
 
 @dataclass(frozen=True, slots=True)
 class CleanText:
-    """Plain text, and `offsets[i]`: where character i came from in the original (one entry more than characters)."""
+    """Plain text, and `offsets[i]`: where character i came from in the original (one entry more than characters).
+
+    `entities`: the lengths of the resolved entities, by their place in the original.
+    """
 
     text: str
     offsets: "array[int]"
+    entities: Mapping[int, int] = field(default_factory=dict)
 
     def original_span(self, span: Span) -> Span:
         """A span of the clean text as a span of the original."""
         start, end = span
         if start >= end:
             return self.offsets[start], self.offsets[start]
-        return self.offsets[start], self.offsets[end - 1] + 1
+        last = self.offsets[end - 1]
+        return self.offsets[start], last + self.entities.get(last, 1)
 
 
 def strip_html(text: str) -> CleanText:
@@ -50,14 +57,16 @@ def strip_html(text: str) -> CleanText:
 class _TextParser(HTMLParser):
     def __init__(self, source: str) -> None:
         super().__init__(convert_charrefs=False)
+        self._source = source
         self._line_starts = [0, *(match.end() for match in re.finditer("\n", source))]
         self._characters: list[str] = []
         self._offsets = array("l")
+        self._entities: dict[int, int] = {}
         self._skip_depth = 0
         self._pending = ""
 
     def result(self, end: int) -> CleanText:
-        return CleanText("".join(self._characters), array("l", [*self._offsets, end]))
+        return CleanText("".join(self._characters), array("l", [*self._offsets, end]), self._entities)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         if tag in _SKIPPED:
@@ -78,12 +87,25 @@ class _TextParser(HTMLParser):
             self._put(character, start + offset)
 
     def handle_entityref(self, name: str) -> None:
-        for character in html.unescape(f"&{name};"):
-            self._put(character, self._position())
+        self._handle_reference(f"&{name}")
 
     def handle_charref(self, name: str) -> None:
-        for character in html.unescape(f"&#{name};"):
-            self._put(character, self._position())
+        self._handle_reference(f"&#{name}")
+
+    def parse_marked_section(self, i: int, report: bool = True) -> int:
+        """Skip `<![...>` as browsers do; the parent class raises AssertionError on unknown names."""
+        return self.parse_bogus_comment(i, report)
+
+    def _handle_reference(self, reference: str) -> None:
+        start = self._position()
+        reference += ";" * self._source.startswith(";", start + len(reference))
+        text = html.unescape(reference)
+        if text == reference:  # an ampersand, and no entity
+            self.handle_data(text)
+            return
+        self._entities[start] = len(reference)
+        for character in text:
+            self._put(character, start)
 
     def _position(self) -> int:
         line, column = self.getpos()

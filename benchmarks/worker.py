@@ -1,0 +1,44 @@
+"""A process that loads one system and scores on request.
+
+    python -m benchmarks.worker TABLE:SYSTEM MODEL_FOLDER QUERIES.json
+
+A line on standard input is a number of queries to score, from the first; the answer on standard output is a line of
+JSON: seconds, peak memory of this process and the logits.
+"""
+
+import json
+import os
+import sys
+import time
+from importlib import import_module
+from pathlib import Path
+
+
+def main(system: str, folder: str, queries_file: str) -> None:
+    answers = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)  # what the systems print is not an answer
+    queries = [(query, passages) for query, passages in json.loads(Path(queries_file).read_text(encoding="utf-8"))]
+    table, _, name = system.partition(":")
+    score = import_module(table).SYSTEMS[name].load(Path(folder))
+    for line in sys.stdin:
+        some = queries[: int(line)]
+        start = time.perf_counter()
+        logits = score(some)
+        seconds = time.perf_counter() - start
+        answer = {"seconds": seconds, "peak_memory_mb": peak_memory_mb(), "logits": [float(logit) for logit in logits]}
+        print(json.dumps(answer), file=answers)
+
+
+def peak_memory_mb() -> float:
+    """The high-water mark of this process's resident memory."""
+    status = Path("/proc/self/status")
+    if status.exists():  # ru_maxrss would start from the parent's
+        (line,) = (line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+        return int(line.split()[1]) / 1024
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,55 @@
+"""The command line: `finerank COMMAND`. A command's module is imported only when it runs.
+
+Exit codes: 0 done; 1 something failed, with the remedy on standard error; 2 wrong usage; 3 done, but some lines of a
+batch were bad.
+"""
+
+import os
+import sys
+from importlib import import_module
+from typing import Annotated
+
+import typer
+
+from finerank import __version__
+from finerank.errors import FinerankError
+
+COMMANDS = ("rank", "demo", "doctor", "export")
+"""Each lives in the module of its name in this folder, as a function of its name."""
+
+
+def build_app(commands: tuple[str, ...] = COMMANDS) -> typer.Typer:
+    """The typer application with these commands."""
+    app = typer.Typer(
+        add_completion=False,
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        help="finerank puts the passages that answer a question first.",
+    )
+
+    @app.callback()
+    def root(
+        version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+    ) -> None:
+        if version:
+            typer.echo(__version__)
+            raise typer.Exit
+
+    for name in commands:
+        app.command(name)(getattr(import_module(f"finerank.cli.{name}"), name))
+    return app
+
+
+def main() -> None:
+    """The `finerank` command."""
+    wanted = tuple(word for word in sys.argv[1:2] if word in COMMANDS) or COMMANDS
+    try:
+        build_app(wanted)()
+    except FinerankError as error:
+        typer.secho(f"finerank: {error}", fg=typer.colors.RED, err=True)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:  # the reader of our output is gone: there is nobody left to tell
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)

@@ -1,0 +1,188 @@
+"""`finerank rank --batch`: a file of requests to a file of rankings, in constant memory, going on after a kill.
+
+Every request line gives exactly one output line, in order, that carries its line number: a ranking, or an error. A
+run that finds such a file goes on after its last whole line.
+"""
+
+import json
+import os
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from finerank.cli.candidates import parse_document
+from finerank.cli.render import ranking_json
+from finerank.errors import FinerankError, InvalidInput, InvalidSetting
+from finerank.ranking import Document
+
+if TYPE_CHECKING:
+    from finerank.reranker import Reranker
+
+GROUP_DOCUMENTS = 512
+"""Documents scored together: enough to fill batches, and few enough that a kill loses little."""
+
+SOME_LINES_BAD = 3
+"""The exit code when the run is done and some lines were bad."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One line of the input: its number, and what it asks for, or the error it gives."""
+
+    line: int
+    query: str = ""
+    documents: tuple[Document, ...] = ()
+    id: object = None
+    error: str = ""
+
+
+def rank_batch(reranker: "Reranker", source: Path, out: Path | None, top_n: int | None) -> int:
+    """Rank every line of `source` into `out` (or standard output); returns the exit code."""
+    done = resume_point(out, reranker.model) if out is not None else 0
+    bad = 0
+    with _open_input(source) as lines, _open_output(out) as sink, _progress() as bar:
+        task = bar.add_task("ranking", lines=done)
+        for group in groups(read_requests(lines, done)):
+            for request, answer in zip(group, answers(reranker, group, top_n), strict=True):
+                sink.write(json.dumps({"line": request.line, **answer}, ensure_ascii=False) + "\n")
+                if "error" in answer:
+                    bad += 1
+                    bar.console.print(f"line {request.line}: {answer['error']}", style="red", markup=False)
+            sink.flush()
+            bar.update(task, lines=group[-1].line)
+    if bad:
+        sys.stderr.write(f"finerank: {bad} bad line(s); their errors are in the output\n")
+    return SOME_LINES_BAD if bad else 0
+
+
+def resume_point(out: Path, model: str) -> int:
+    """The number of the last request answered in `out`; a half-written last line is cut off.
+
+    Raises `InvalidSetting` if the file was not written by such a run, or with another model.
+    """
+    if not out.exists() or out.stat().st_size == 0:
+        return 0
+    with out.open("r+b") as file:
+        end = _end_of_last_line(file)
+        file.truncate(end)
+        if end == 0:
+            return 0
+        last = _line_before(file, end)
+    try:
+        answer = json.loads(last)
+        line, written_by = int(answer["line"]), answer.get("model", model)
+    except (ValueError, KeyError, TypeError) as error:
+        raise InvalidSetting(f"{out}: exists and is not the output of a batch run; name another") from error
+    if written_by != model:
+        raise InvalidSetting(f"{out}: was begun with the model {written_by}, not {model}; name another")
+    return line
+
+
+def read_requests(lines: Iterable[str], skip: int) -> Iterator[Request]:
+    """The requests after line `skip`; blank lines are passed over."""
+    for number, line in enumerate(lines, start=1):
+        if number > skip and line.strip():
+            yield parse_request(number, line)
+
+
+def parse_request(number: int, line: str) -> Request:
+    """One line as a request, or as the error it gives."""
+    try:
+        fields = json.loads(line)
+        if not isinstance(fields, dict) or not isinstance(fields.get("query"), str):
+            raise InvalidInput('a request is an object with a string "query" and a list "documents"')
+        if not fields["query"].strip():
+            raise InvalidInput("query is empty; there is nothing to rank by")
+        if not isinstance(fields.get("documents"), list):
+            raise InvalidInput('"documents" must be a list')
+        documents = tuple(_numbered(index, value) for index, value in enumerate(fields["documents"]))
+    except (ValueError, RecursionError) as error:
+        return Request(number, error=str(error))
+    return Request(number, fields["query"], documents, fields.get("id"))
+
+
+def groups(requests: Iterable[Request]) -> Iterator[list[Request]]:
+    """Neighbouring requests of about `GROUP_DOCUMENTS` documents together."""
+    group: list[Request] = []
+    size = 0
+    for request in requests:
+        group.append(request)
+        size += max(1, len(request.documents))
+        if size >= GROUP_DOCUMENTS:
+            yield group
+            group, size = [], 0
+    if group:
+        yield group
+
+
+def answers(reranker: "Reranker", group: list[Request], top_n: int | None) -> list[dict[str, object]]:
+    """What each request of the group gets. If the group fails, its requests are tried one by one."""
+    good = [request for request in group if not request.error]
+    try:
+        rankings = reranker.rank_many([(request.query, request.documents) for request in good], top_n=top_n)
+    except FinerankError as error:
+        if len(group) == 1:
+            return [{**_id(group[0]), "error": str(error)}]
+        return [answer for request in group for answer in answers(reranker, [request], top_n)]
+    ranked = {request.line: ranking_json(ranking) for request, ranking in zip(good, rankings, strict=True)}
+    return [{**_id(request), **ranked.get(request.line, {"error": request.error})} for request in group]
+
+
+def _id(request: Request) -> dict[str, object]:
+    return {"id": request.id} if request.id is not None else {}
+
+
+def _numbered(index: int, value: object) -> Document:
+    try:
+        return parse_document(value)
+    except InvalidInput as error:
+        raise InvalidInput(f"documents[{index}]: {error}") from error
+
+
+def _end_of_last_line(file: IO[bytes]) -> int:
+    """The offset after the last line break."""
+    position = file.seek(0, os.SEEK_END)
+    while position > 0:
+        size = min(1 << 16, position)
+        file.seek(position - size)
+        found = file.read(size).rfind(b"\n")
+        if found >= 0:
+            return position - size + found + 1
+        position -= size
+    return 0
+
+
+def _line_before(file: IO[bytes], end: int) -> bytes:
+    """The line that ends at offset `end`."""
+    size = 1 << 16
+    while True:
+        start = max(0, end - size)
+        file.seek(start)
+        content = file.read(end - start).rstrip(b"\n")
+        found = content.rfind(b"\n")
+        if found >= 0 or start == 0:
+            return content[found + 1 :]
+        size *= 4
+
+
+def _open_input(source: Path):  # type: ignore[no-untyped-def]  # noqa: ANN202
+    try:
+        return nullcontext(sys.stdin) if str(source) == "-" else source.open(encoding="utf-8", errors="replace")
+    except OSError as error:
+        raise InvalidInput(f"{source}: {error.strerror}") from error
+
+
+def _open_output(out: Path | None):  # type: ignore[no-untyped-def]  # noqa: ANN202
+    return nullcontext(sys.stdout) if out is None else out.open("a", encoding="utf-8")
+
+
+def _progress() -> Progress:
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[lines]} lines"), TimeElapsedColumn())
+    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)

@@ -1,0 +1,146 @@
+"""`finerank demo`: a reranker at work, as a person would try one."""
+
+import math
+import re
+import time
+from collections import Counter
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.rule import Rule
+from rich.table import Table
+from rich.text import Text
+
+from finerank.cli import options
+from finerank.cli.doctor import checks_table
+from finerank.cli.render import print_usage, ranking_table, score_bar
+from finerank.evaluation.keyword_traps import KeywordTrap, load_traps
+
+if TYPE_CHECKING:
+    from finerank.reranker import Reranker
+
+DEMO_LANGUAGE = "en"
+"""The language of the default model."""
+
+FIRST_QUERY = "how do I make my laptop's battery last longer?"
+FIRST_PASSAGES = (
+    "Our shop sells laptop batteries from 49 euros, and last year's laptops are discounted for longer.",
+    "To get more hours out of a laptop battery, turn down the screen brightness and close the programs you do not "
+    "use. Power saving mode helps too.",
+    "The longest laptop on record was a prototype with two screens side by side.",
+    "Lithium cells were first sold to consumers in 1991.",
+)
+
+_TRAP_BAR = 12
+
+_WORD = re.compile(r"[^\W\u0e00-\u0e7f\u3040-\u30ff\u3400-\u9fff\uac00-\ud7ff]+")
+_UNSPACED = re.compile(r"[\u0e00-\u0e7f\u3040-\u30ff\u3400-\u9fff\uac00-\ud7ff]+")
+
+
+def demo(
+    lang: Annotated[str, typer.Option(help="zh, en, ja, ko, fr, es, de, ru, ar, pt, vi or th")] = DEMO_LANGUAGE,
+    as_json: options.AsJson = False,
+    model: options.Model = None,
+    device: options.DeviceName = None,
+    dtype: options.DtypeName = None,
+) -> None:
+    """See a reranker at work: load it, rank once, then try it on keyword traps against word overlap (BM25)."""
+    console = Console(quiet=as_json)
+    traps = load_traps(lang)
+    start = time.perf_counter()
+    with options.load_reranker(model, device=device, dtype=dtype) as reranker:
+        console.print(Rule("1  the model", align="left"))
+        loaded_s = time.perf_counter() - start
+        where = f"{reranker.device.name}, {reranker.device.precision}"
+        console.print(f"{reranker.model} loaded in {loaded_s:.2f} s on {where}", markup=False)
+        if reranker.device.reason:
+            console.print(Text(reranker.device.reason, style="bright_black"))
+        if reranker.device.checks:
+            console.print(checks_table(reranker.device.checks))
+        ranking = reranker.rank(FIRST_QUERY, FIRST_PASSAGES)
+        console.print(Text(f"\n{FIRST_QUERY}", style="bold"))
+        console.print(ranking_table(ranking, 0.5))
+        print_usage(console, ranking, reranker.model)
+        console.print(Rule("\n2  keyword traps", align="left"))
+        outcomes = [try_trap(reranker, trap, console) for trap in traps]
+        _print_summary(console, outcomes, lang, reranker.model)
+    if as_json:
+        typer.echo(_json(lang, reranker.model, traps, outcomes))
+
+
+def try_trap(reranker: "Reranker", trap: KeywordTrap, console: Console) -> tuple[bool, bool]:
+    """Rank one trap both ways and show it; returns whether word overlap, and the model, put the answer first."""
+    passages = trap.passages
+    answer = passages.index(trap.answer)
+    start = time.perf_counter()
+    overlap = bm25(trap.query, passages)
+    overlap_ms = (time.perf_counter() - start) * 1000
+    by_overlap = sorted(range(len(passages)), key=lambda index: -overlap[index])
+    ranking = reranker.rank(trap.query, passages)
+    model_ms = ranking.usage.seconds["total"] * 1000
+    table = Table(box=None, padding=(0, 1), show_edge=False, header_style="dim", expand=True)
+    table.add_column("#", justify="right")
+    table.add_column(f"word overlap, BM25 ({overlap_ms:.1f} ms)", ratio=2, no_wrap=True, overflow="ellipsis")
+    table.add_column("", width=_TRAP_BAR, no_wrap=True)
+    table.add_column(f"{reranker.model} ({model_ms:.0f} ms)", ratio=3, no_wrap=True, overflow="ellipsis")
+    for rank, (index, result) in enumerate(zip(by_overlap, ranking, strict=True), start=1):
+        table.add_row(
+            str(rank),
+            _marked(passages[index], index == answer),
+            score_bar(result.score, result.index == answer, _TRAP_BAR),
+            _marked(f"{result.score:.3f}  {result.document.text}", result.index == answer),
+        )
+    console.print(Text(f"\n{trap.query}", style="bold"))
+    console.print(table)
+    decided = reranker.explain(trap.query, ranking[0].document).best_sentence
+    console.print(Text("   decided by: ", style="bright_black") + Text(decided.text, style="italic"))
+    return by_overlap[0] == answer, ranking[0].index == answer
+
+
+def bm25(query: str, passages: Sequence[str], k1: float = 1.5, b: float = 0.75) -> list[float]:
+    """Okapi BM25 of each passage within this list (Robertson and Zaragoza 2009, equation 3.15, with Lucene's idf)."""
+    bags = [Counter(_terms(passage)) for passage in passages]
+    lengths = [sum(bag.values()) for bag in bags]
+    mean = sum(lengths) / len(lengths)
+    scores = [0.0] * len(passages)
+    for term in set(_terms(query)):
+        containing = sum(term in bag for bag in bags)
+        idf = math.log(1 + (len(bags) - containing + 0.5) / (containing + 0.5))
+        for index, bag in enumerate(bags):
+            frequency = bag[term]
+            scores[index] += idf * frequency * (k1 + 1) / (frequency + k1 * (1 - b + b * lengths[index] / mean))
+    return scores
+
+
+def _terms(text: str) -> list[str]:
+    """Words, and pairs of neighbouring characters in scripts written without spaces."""
+    text = text.lower()
+    words = _WORD.findall(text)
+    for run in _UNSPACED.findall(text):
+        words += [run[i : i + 2] for i in range(len(run) - 1)] or [run]
+    return words
+
+
+def _marked(text: str, answer: bool) -> Text:
+    return Text(("✓ " if answer else "  ") + text, style="green" if answer else "", overflow="ellipsis", no_wrap=True)
+
+
+def _print_summary(console: Console, outcomes: list[tuple[bool, bool]], lang: str, model: str) -> None:
+    overlap, right = (sum(column) for column in zip(*outcomes, strict=True))
+    console.print(Rule(align="left"))
+    console.print(f"answer first: word overlap {overlap} of {len(outcomes)}, {model} {right} of {len(outcomes)}")
+    if lang != DEMO_LANGUAGE:
+        note = f"The default model knows English; for {lang} load a multilingual one: --model BAAI/bge-reranker-v2-m3"
+        console.print(Text(note, style="yellow"))
+
+
+def _json(lang: str, model: str, traps: list[KeywordTrap], outcomes: list[tuple[bool, bool]]) -> str:
+    import json
+
+    results = [
+        {"name": trap.name, "query": trap.query, "bm25_right": overlap, "model_right": right}
+        for trap, (overlap, right) in zip(traps, outcomes, strict=True)
+    ]
+    return json.dumps({"lang": lang, "model": model, "traps": results}, ensure_ascii=False, indent=1)

@@ -1,0 +1,147 @@
+"""`finerank rank`: one query against files, JSON lines or standard input; or a whole file of requests."""
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from finerank.cli import options
+from finerank.cli.candidates import read_candidates
+from finerank.cli.progress import pairs_progress
+from finerank.cli.render import print_usage, ranking_json, ranking_table, result_json
+from finerank.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from finerank.explain import Explanation
+    from finerank.ranking import Ranking
+    from finerank.reranker import Reranker
+
+GOOD = 0.5
+"""The score from which a bar is green when no threshold is given."""
+
+
+def rank(
+    query: Annotated[str | None, typer.Argument(help="the question; left out with --batch")] = None,
+    files: Annotated[list[Path] | None, typer.Argument(help="text files, one candidate each")] = None,
+    docs: Annotated[
+        Path | None,
+        typer.Option(help='JSON lines: strings, or {"text", "id", "metadata"}; - is standard input'),
+    ] = None,
+    batch: Annotated[
+        Path | None, typer.Option(help='rank every line {"query", "documents"} of this file; - is standard input')
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="with --batch: where the rankings go; a run that died goes on")] = None,
+    top_n: options.TopN = None,
+    threshold: options.Threshold = None,
+    explain: Annotated[bool, typer.Option(help="show the sentence and words that decided each score")] = False,
+    as_json: options.AsJson = False,
+    as_jsonl: options.AsJsonLines = False,
+    model: options.Model = None,
+    revision: options.Revision = None,
+    backend: options.Backend = None,
+    device: options.DeviceName = None,
+    dtype: options.DtypeName = None,
+    max_length: options.MaxLength = None,
+    batch_tokens: options.BatchTokens = None,
+    threads: options.Threads = None,
+    template: options.Template = None,
+    long_documents: options.LongDocuments = None,
+    pooling: options.Pooling = None,
+    clean: options.Clean = None,
+    cache: options.Cache = None,
+    fallback: options.Fallback = None,
+) -> None:
+    """Put documents in order of how well they answer QUERY.
+
+    Candidates come from FILES, from --docs, or from standard input, one a line. On a terminal every candidate is
+    shown, green from the threshold up and red under it; --json and --jsonl leave out what is under it.
+    """
+    if (query is None) == (batch is None):
+        raise typer.BadParameter("give a QUERY, or --batch FILE, and not both")
+    if out is not None and batch is None:
+        raise typer.BadParameter("--out goes with --batch; redirect standard output instead")
+    documents = read_candidates(files or [], docs) if query is not None else []
+    load = {
+        "revision": revision, "backend": backend, "device": device, "dtype": dtype, "max_length": max_length,
+        "batch_tokens": batch_tokens, "threads": threads, "template": template, "long_documents": long_documents,
+        "pooling": pooling, "clean": clean, "cache": cache, "fallback": fallback, "threshold": threshold,
+    }  # fmt: skip
+    with options.load_reranker(model, **load) as reranker:
+        if batch is not None:
+            from finerank.cli.batch import rank_batch
+
+            raise typer.Exit(rank_batch(reranker, batch, out, top_n))
+        assert query is not None  # noqa: S101 - checked above; for the type checker
+        machine = as_json or as_jsonl
+        with pairs_progress("scoring") as progress:
+            keep_all = None if machine else 0.0
+            ranking = reranker.rank(query, documents, top_n=top_n, threshold=keep_all, progress=progress)
+        explanations = [reranker.explain(query, result.document) for result in ranking] if explain else []
+        if as_json:
+            print_json(ranking, explanations)
+        elif as_jsonl:
+            print_json_lines(ranking, explanations)
+        else:
+            print_table(reranker, ranking, explanations)
+
+
+def print_table(reranker: "Reranker", ranking: "Ranking", explanations: "list[Explanation]") -> None:
+    """The ranking for people."""
+    console = Console()
+    good = GOOD if reranker.settings.threshold is None else reranker.settings.threshold
+    console.print(ranking_table(ranking, good))
+    for result, explanation in zip(ranking, explanations, strict=False):
+        print_explanation(console, result.rank, explanation)
+    print_usage(console, ranking, f"{reranker.model} on {reranker.device.name} ({reranker.device.precision})")
+
+
+def print_explanation(console: Console, rank: int, explanation: "Explanation") -> None:
+    """The sentence that carries most, its words shaded by what they carry, and the faithfulness figure."""
+    best = explanation.best_sentence
+    line = Text(f"{rank:>3} ", style="bold")
+    line.append(f"{best.drop:+.2f} ", style="magenta")
+    start = best.span[0]
+    strongest = max((word.drop for word in explanation.words), default=0.0)
+    shaded = Text(best.text)
+    for word in explanation.words:
+        if strongest > 0 and word.drop > 0.25 * strongest:
+            style = "bold green" if word.drop > 0.6 * strongest else "green"
+            shaded.stylize(style, word.span[0] - start, word.span[1] - start)
+    console.print(line + shaded)
+    if explanation.random_drop is not None:
+        note = f"      without it the logit drops {explanation.top_drop:.2f}; without another sentence "
+        console.print(Text(note + f"{explanation.random_drop:.2f} on average", style="bright_black"))
+
+
+def explanation_json(explanation: "Explanation") -> dict[str, object]:
+    """An explanation as JSON fields."""
+
+    def pieces(items: "Explanation", name: str) -> list[dict[str, object]]:
+        return [{"text": p.text, "span": list(p.span), "drop": p.drop} for p in getattr(items, name)]
+
+    return {
+        "sentences": pieces(explanation, "sentences"),
+        "words": pieces(explanation, "words"),
+        "faithfulness": {"top_drop": explanation.top_drop, "random_drop": explanation.random_drop},
+    }
+
+
+def print_json(ranking: "Ranking", explanations: "list[Explanation]") -> None:
+    """The ranking as one JSON document on standard output."""
+    fields = ranking_json(ranking)
+    if explanations:
+        fields["explanations"] = [explanation_json(explanation) for explanation in explanations]
+    sys.stdout.write(json.dumps(fields, ensure_ascii=False, indent=1) + "\n")
+
+
+def print_json_lines(ranking: "Ranking", explanations: "list[Explanation]") -> None:
+    """The ranking as one JSON object a result on standard output."""
+    for position, result in enumerate(ranking):
+        fields = result_json(result)
+        if explanations:
+            fields["explanation"] = explanation_json(explanations[position])
+        sys.stdout.write(json.dumps(fields, ensure_ascii=False) + "\n")

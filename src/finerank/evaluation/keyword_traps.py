@@ -1,0 +1,46 @@
+"""Keyword traps: queries with passages that share their words and miss their point, and one that answers.
+
+The texts are data files in `traps/`, one a language, written for finerank so that word overlap mostly fails: they show
+how a model reads, not how good it is overall.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from finerank.errors import InvalidSetting
+
+_FOLDER = Path(__file__).parent / "traps"
+
+
+@dataclass(frozen=True, slots=True)
+class KeywordTrap:
+    """`answer` is the passage that answers `query`; `traps` are those that only sound like it."""
+
+    language: str
+    name: str
+    query: str
+    answer: str
+    traps: tuple[str, ...]
+
+    @property
+    def passages(self) -> list[str]:
+        """All passages, the answer in a place that its name decides, so that no order gives it away."""
+        place = sum(self.name.encode()) % (len(self.traps) + 1)
+        return [*self.traps[:place], self.answer, *self.traps[place:]]
+
+
+def trap_languages() -> list[str]:
+    """The language codes there are traps for."""
+    return sorted(path.stem for path in _FOLDER.glob("*.json"))
+
+
+def load_traps(language: str) -> list[KeywordTrap]:
+    """The traps of one language. Raises `InvalidSetting` if there are none."""
+    path = _FOLDER / f"{language}.json"
+    if not path.is_file():
+        raise InvalidSetting(f"lang={language!r}: there are keyword traps in {', '.join(trap_languages())}")
+    return [
+        KeywordTrap(language, item["name"], item["query"], item["answer"], tuple(item["traps"]))
+        for item in json.loads(path.read_text(encoding="utf-8"))
+    ]

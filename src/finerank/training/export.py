@@ -1,0 +1,183 @@
+"""A model to the ONNX layout: a folder with model.onnx, config.json and tokenizer.json, held to its source.
+
+BERT, RoBERTa and XLM-RoBERTa get a graph of our own, which computes the last layer for the first token only; other
+families go through torch's exporter. int8 stores weights in blocks of 64 with a scale each and quantises activations
+block by block too (MatMulNBits), so that a pair's logit does not depend on its batch, as it does under
+`quantize_dynamic`. Needs the extra `export`.
+"""
+
+import logging
+import shutil
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from finerank.errors import InvalidSetting, MissingExtra, ModelError
+from finerank.evaluation.keyword_traps import load_traps, trap_languages
+from finerank.reranker import Reranker
+from finerank.scoring.model_files import ModelFiles, find_model
+from finerank.scoring.tokenizer import load_tokenizer
+
+try:
+    import onnx
+    import onnxscript  # noqa: F401 - torch's exporter needs it
+    import torch
+    from onnxruntime.quantization.matmul_nbits_quantizer import MatMulNBitsQuantizer
+
+    from finerank.scoring.torch_backend import CrossEncoder
+    from finerank.scoring.transformers_backend import load_model
+    from finerank.training.onnx_graph import IR_VERSION, OPSET, build_graph
+except ImportError as error:
+    raise MissingExtra("exporting a model", "export") from error
+
+Precision = Literal["fp32", "int8"]
+
+_INT8_BLOCK = 64
+_INT8_COMPUTE = 4  # MatMulNBits' accuracy_level for int8 products
+_TRAPS_PER_LANGUAGE = 3
+_PROTOBUF_LIMIT = 1_500_000_000  # beyond, weights go beside the graph: a protobuf holds 2 GB
+
+
+class ParityFailed(ModelError):
+    """The exported model does not rank as its source does."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parity:
+    """How an exported model differs from its source on `pairs` real pairs: the largest difference of logits, their
+    spread (largest less smallest), and Kendall's tau between the two orders of all pairs."""
+
+    pairs: int
+    logit_difference: float
+    logit_spread: float
+    kendall_tau: float
+
+    def holds(self, precision: Precision) -> bool:
+        """Whether the difference, as a share of the spread of logits, and tau are within the precision's limits."""
+        share, tau = PARITY_LIMITS[precision]
+        return self.logit_difference <= share * self.logit_spread and self.kendall_tau >= tau
+
+
+PARITY_LIMITS: Mapping[Precision, tuple[float, float]] = {"fp32": (1e-4, 0.999), "int8": (0.05, 0.95)}
+"""Largest logit difference as a share of the logits' spread, and the smallest tau."""
+
+
+def export(model: str, out: Path, precision: Precision = "fp32") -> Parity:
+    """Write `model` (safetensors) to the folder `out` as ONNX, and hold it to its source.
+
+    Raises `ParityFailed` if it ranks differently (the folder is removed), `InvalidSetting` if `out` is not empty.
+    """
+    if precision not in PARITY_LIMITS:
+        raise InvalidSetting(f"precision={precision!r}: must be one of {', '.join(PARITY_LIMITS)}")
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise InvalidSetting(f"{out}: exists and is not an empty folder; name another")
+    files = find_model(model)
+    if files.backend == "onnx":
+        raise InvalidSetting(f"{model}: is ONNX already; export its safetensors folder instead")
+    part = out.with_name(f"{out.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    try:
+        _write(files, part, precision)
+        parity = compare(str(files.folder), part, files.backend)
+        if not parity.holds(precision):
+            raise ParityFailed(
+                f"{model} in {precision}: logits differ by {parity.logit_difference:.2g} of {parity.logit_spread:.2g}, "
+                f"Kendall's tau is {parity.kendall_tau:.4f}; the limits are {PARITY_LIMITS[precision]}. Nothing was "
+                "written; use fp32."
+            )
+        if out.exists():
+            out.rmdir()
+        part.rename(out)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+    return parity
+
+
+def compare(source: str, exported: Path, backend: str) -> Parity:
+    """Score the keyword traps of every language, and a long passage made of each language's texts, with both."""
+    kept: list[NDArray[np.float64]] = []
+    pairs = [(query, passage) for query, passages in _real_text() for passage in passages]
+    for model, kind in ((source, backend), (str(exported), "onnx")):
+        with Reranker.from_pretrained(model, backend=kind, device="cpu", dtype="fp32") as reranker:  # type: ignore[arg-type]
+            kept.append(np.array([pair.logit for pair in reranker.score_pairs(pairs)]))
+    one, other = kept
+    return Parity(len(one), float(np.abs(one - other).max()), float(np.ptp(one)), _kendall_tau(one, other))
+
+
+def _real_text() -> list[tuple[str, list[str]]]:
+    requests = []
+    for language in trap_languages():
+        first, *others = load_traps(language)[:_TRAPS_PER_LANGUAGE]
+        long = " ".join(passage for trap in (first, *others) for passage in trap.passages)
+        requests += [(first.query, [*first.passages, long]), *((trap.query, trap.passages) for trap in others)]
+    return requests
+
+
+def _kendall_tau(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
+    """Kendall's tau-b, the one that allows for ties; logits within 1e-4 of one another are tied."""
+    rows, columns = np.triu_indices(len(one), 1)
+    first, second = (np.sign(np.round(x[rows] - x[columns], 4)) for x in (one, other))
+    untied = np.sqrt(np.count_nonzero(first) * np.count_nonzero(second))
+    return float(first @ second / untied) if untied else 1.0
+
+
+def _write(files: ModelFiles, out: Path, precision: Precision) -> None:
+    graph = _own_graph(files) if files.backend == "torch" else _traced_graph(files)
+    if precision == "int8":
+        graph = _to_int8(graph)
+    external = sum(weight.ByteSize() for weight in graph.graph.initializer) > _PROTOBUF_LIMIT
+    onnx.save(graph, out / "model.onnx", save_as_external_data=external, location="model.onnx.data")
+    shutil.copy(files.folder / "config.json", out)
+    (out / "tokenizer.json").write_text(load_tokenizer(files.tokenizer).to_str(), encoding="utf-8")
+
+
+def _own_graph(files: ModelFiles) -> Any:  # noqa: ANN401 - onnx is untyped
+    return build_graph(CrossEncoder.load(files, torch.device("cpu"), torch.float32))
+
+
+class _LogitsOnly(torch.nn.Module):
+    def __init__(self, model: torch.nn.Module, takes: Sequence[str]) -> None:
+        super().__init__()
+        self._model = model
+        self._takes = takes
+
+    def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
+        return self._model(**dict(zip(self._takes, inputs, strict=True))).logits  # type: ignore[no-any-return]
+
+
+def _traced_graph(files: ModelFiles) -> Any:  # noqa: ANN401 - onnx is untyped
+    model = load_model(files, torch.float32).eval()
+    takes = ["input_ids", "attention_mask"]
+    example = torch.full((2, 16), max(files.pad_id + 1, 5)), torch.ones((2, 16), dtype=torch.long)
+    shape = {0: torch.export.Dim("pairs"), 1: torch.export.Dim("tokens")}
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        program = torch.onnx.export(
+            _LogitsOnly(model, takes),
+            example,
+            input_names=takes,
+            output_names=["logits"],
+            dynamic_shapes=((shape, shape),),
+            opset_version=OPSET,
+            dynamo=True,
+            verbose=False,
+        )
+    proto = program.model_proto  # type: ignore[union-attr]
+    proto.ir_version = min(proto.ir_version, IR_VERSION)
+    return proto
+
+
+def _to_int8(graph: Any) -> Any:  # noqa: ANN401 - onnx is untyped
+    logging.getLogger("onnxruntime.quantization.matmul_nbits_quantizer").setLevel(logging.WARNING)
+    quantizer = MatMulNBitsQuantizer(
+        graph, bits=8, block_size=_INT8_BLOCK, is_symmetric=True, accuracy_level=_INT8_COMPUTE
+    )
+    quantizer.process()
+    return quantizer.model.model

@@ -1,0 +1,146 @@
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from finerank import InvalidSetting
+from finerank.settings import DEFAULT_MODEL, Settings, cache_dir, option_help
+
+WriteToml = Callable[[str], Path]
+
+
+@pytest.fixture(autouse=True)
+def toml(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> WriteToml:
+    """In an empty working directory: writes its finerank.toml."""
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "finerank.toml"
+
+    def write(text: str) -> Path:
+        path.write_text(text, encoding="utf-8")
+        return path
+
+    return write
+
+
+def test_given_over_environment_over_toml_over_default(
+    toml: WriteToml, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    toml('threads = 1\nmax_length = 100\npooling = "mean"')
+    monkeypatch.setenv("FINERANK_THREADS", "2")
+    monkeypatch.setenv("FINERANK_MAX_LENGTH", "200")
+    settings = Settings.load(threads=3)
+    assert (settings.threads, settings.max_length, settings.pooling) == (3, 200, "mean")
+    assert (settings.model, settings.cache) == (DEFAULT_MODEL, "off")
+
+
+def test_none_means_not_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FINERANK_MODEL", "from/environment")
+    assert Settings.load(model=None).model == "from/environment"
+
+
+def test_config_file_named_in_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "other.toml").write_text("threads = 7\n[another_part]\nthreads = 8")
+    monkeypatch.setenv("FINERANK_CONFIG", str(tmp_path / "other.toml"))
+    assert Settings.load().threads == 7
+    monkeypatch.setenv("FINERANK_CONFIG", "missing.toml")
+    with pytest.raises(InvalidSetting, match=r"FINERANK_CONFIG=missing\.toml: no such file"):
+        Settings.load()
+
+
+@pytest.mark.parametrize("content", [b"threads = ", b"cache = '\xff'"])
+def test_broken_toml_is_an_error_naming_the_file(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "finerank.toml").write_bytes(content)
+    with pytest.raises(InvalidSetting, match=r"finerank\.toml: not readable as TOML"):
+        Settings.load()
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "value"),
+    [
+        ("deterministic", "1", True),
+        ("deterministic", "True", True),
+        ("deterministic", "yes", True),
+        ("clean", "0", False),
+        ("clean", "no", False),
+        ("threads", "4", 4),
+        ("threshold", "0.25", 0.25),
+        ("dtype", "bf16", "bf16"),
+        ("revision", "", None),
+    ],
+)
+def test_environment_values_are_parsed(
+    name: str, text: str, value: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(f"FINERANK_{name.upper()}", text)
+    found = getattr(Settings.load(), name)
+    assert (type(found), found) == (type(value), value)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("CLEAN", "maybe", "FINERANK_CLEAN=maybe: must be true or false"),
+        ("THREADS", "two", "FINERANK_THREADS=two: must be a number (int)"),
+        ("THREADS", "2.5", "FINERANK_THREADS=2.5: must be a number (int)"),
+        ("THRESHOLD", "high", "FINERANK_THRESHOLD=high: must be a number (float)"),
+        ("POOLING", "median", "pooling='median': must be one of max, first, mean"),
+    ],
+)
+def test_wrong_environment_values(
+    name: str, text: str, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(f"FINERANK_{name}", text)
+    with pytest.raises(InvalidSetting, match=re.escape(message)):
+        Settings.load()
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ({"treshold": 0.5}, "unknown option 'treshold'; did you mean threshold?"),
+        ({"zzz": 1}, "unknown option 'zzz'; the options are backend, batch_tokens,"),
+        ({"threads": "4"}, "threads='4': must be int or unset"),
+        ({"threads": True}, "threads=True: must be int or unset"),
+        ({"threads": 1.5}, "threads=1.5: must be int or unset"),
+        ({"clean": 1}, "clean=1: must be bool"),
+        ({"use_fp16": "no"}, "use_fp16='no': must be bool"),
+        ({"threshold": "0.5"}, "threshold='0.5': must be float or unset"),
+        ({"pooling": "best"}, "pooling='best': must be one of max, first, mean"),
+        ({"threads": 0}, "threads=0: must be at least 1"),
+        ({"max_length": 7}, "max_length=7: must be at least 8"),
+        ({"batch_tokens": 0}, "batch_tokens=0: must be at least 1"),
+        ({"cache_entries": 0}, "cache_entries=0: must be at least 1"),
+        ({"chunk_overlap": -1}, "chunk_overlap=-1: must be 0 or more"),
+        ({"threshold": 1.5}, "threshold=1.5: scores lie between 0 and 1"),
+        ({"threshold": float("nan")}, "threshold=nan: scores lie between 0 and 1"),
+        ({"template": "Query:"}, "template='Query:': must contain {query}"),
+    ],
+)
+def test_wrong_options_name_the_value_and_the_fix(option: dict[str, object], message: str) -> None:
+    with pytest.raises(InvalidSetting, match=re.escape(message)):
+        Settings.load(**option)
+
+
+def test_a_whole_number_will_do_for_a_float() -> None:
+    assert Settings.load(threshold=1).threshold == 1
+
+
+def test_use_fp16_is_understood_as_a_dtype(toml: WriteToml) -> None:
+    assert Settings.load(use_fp16=True).dtype == "fp16"
+    assert Settings.load(use_fp16=False).dtype == "fp32"
+    toml("use_fp16 = true")
+    assert Settings.load().dtype == "fp16"
+    assert Settings.load(dtype="bf16").dtype == "bf16"
+
+
+def test_every_option_has_a_help_text() -> None:
+    assert all(option_help(name) for name in Settings.__dataclass_fields__)
+
+
+def test_cache_folder_follows_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FINERANK_CACHE_DIR", "/elsewhere")
+    assert cache_dir() == Path("/elsewhere")
+    monkeypatch.delenv("FINERANK_CACHE_DIR")
+    monkeypatch.setenv("XDG_CACHE_HOME", "/xdg")
+    assert cache_dir() == Path("/xdg/finerank")
