@@ -1,6 +1,6 @@
 """The folders the systems load, made once from the default int8 model: ms-marco-MiniLM-L-12-v2 in every format.
 
-    python -m benchmarks.models fp32 flashrank    make these now, in this interpreter
+python -m benchmarks.models fp32 flashrank    make these now, in this interpreter
 """
 
 import json
@@ -38,7 +38,9 @@ def folder_of(name: str) -> Path:
     command = [str(python(model.environment)), "-m", "benchmarks.models", name]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise RuntimeError(f"model {name} cannot be made: {(done.stderr.strip() or 'no reason given').splitlines()[-1]}")
+        raise RuntimeError(
+            f"model {name} cannot be made: {(done.stderr.strip() or 'no reason given').splitlines()[-1]}"
+        )
     return model.folder
 
 
@@ -88,7 +90,14 @@ def _tokenizer_and_config(folder: Path) -> None:
 
 def _finerank_export(precision: str) -> Callable[[Path], None]:
     def export(folder: Path) -> None:
-        command = [Path(sys.executable).with_name("finerank"), "export", FP32, folder, "--precision", precision]
+        command = [
+            Path(sys.executable).with_name("finerank"),
+            "export",
+            FP32,
+            folder,
+            "--precision",
+            precision,
+        ]
         subprocess.run([str(part) for part in command], check=True)
 
     return export

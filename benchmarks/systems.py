@@ -110,7 +110,9 @@ SYSTEMS: Mapping[str, System] = {
     "finerank-onnx": System("finerank, ONNX fp32", "finerank-onnx", finerank, ("finerank",)),
     "finerank-int8": System("finerank, default model (int8)", "int8", finerank, ("finerank",)),
     "finerank-int8-export": System("finerank, int8 as exported", "finerank-int8", finerank, ("finerank",)),
-    "st-torch": System("sentence-transformers 6, torch fp32", "fp32", sentence_transformers, ("sentence-transformers",)),
+    "st-torch": System(
+        "sentence-transformers 6, torch fp32", "fp32", sentence_transformers, ("sentence-transformers",)
+    ),
     "st-onnx": System(
         "sentence-transformers 5, ONNX fp32",
         "optimum-onnx",

@@ -25,7 +25,11 @@ def main(system: str, folder: str, queries_file: str) -> None:
         start = time.perf_counter()
         logits = score(some)
         seconds = time.perf_counter() - start
-        answer = {"seconds": seconds, "peak_memory_mb": peak_memory_mb(), "logits": [float(logit) for logit in logits]}
+        answer = {
+            "seconds": seconds,
+            "peak_memory_mb": peak_memory_mb(),
+            "logits": [float(logit) for logit in logits],
+        }
         print(json.dumps(answer), file=answers)
 
 

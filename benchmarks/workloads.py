@@ -7,8 +7,8 @@ Lengths are log-uniform between two bounds, as the lengths of passages in real c
 import hashlib
 import random
 import re
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
+from itertools import accumulate, islice
 from pathlib import Path
 from pydoc_data.topics import topics
 
@@ -16,40 +16,41 @@ from tokenizers import Tokenizer
 
 Query = tuple[str, list[str]]
 
-QUESTIONS = [
-    "how do I make a class attribute read-only",
-    "what is the difference between is and ==",
-    "how are default argument values evaluated",
-    "what does the with statement do when an exception is raised inside it",
-    "order of evaluation of operands in an expression",
-    "how to define an asynchronous generator",
-    "when is __del__ called",
-    "python slice with negative step",
-    "how does method resolution order work with multiple inheritance",
-    "format a float with two decimal places",
-    "can a tuple be used as a dictionary key",
-    "what happens to the loop variable after a for loop ends",
-    "how do I set a breakpoint in the debugger",
-    "meaning of the else clause after a while loop",
-    "how to raise an exception from another exception",
-    "what is a metaclass and how is it chosen",
-    "difference between a global and a nonlocal variable",
-    "why can't I assign to a variable of the enclosing function",
-    "how to import a module relative to the current package",
-    "how do I split a string on whitespace",
-    "what values are considered false in a boolean context",
-    "how to unpack a list into function arguments",
-    "how to match a mapping pattern with a match statement",
-    "what does yield from do",
-    "how are integer and float comparisons done exactly",
-    "remove all items from a list while iterating over it",
-    "how do descriptors and __get__ work",
-    "what is the difference between bytes and bytearray",
-    "how to write a decorator that takes arguments",
-    "how do I catch several exceptions at once",
-    "which characters are allowed in an identifier",
-    "how to make an object callable",
-]
+QUESTIONS = {
+    "how do I make a class attribute read-only": "attribute-access",
+    "what is the difference between is and ==": "comparisons",
+    "how are default argument values evaluated": "function",
+    "what does the with statement do when an exception is raised inside it": "with",
+    "in which order are the operands of an expression evaluated": "operator-summary",
+    "how to define an asynchronous generator": "yield",
+    "when is __del__ called": "customization",
+    "python slice with negative step": "typesseq",
+    "how are base classes and class attributes resolved": "class",
+    "format a float with two decimal places": "formatstrings",
+    "can a tuple be used as a dictionary key": "typesmapping",
+    "what happens to the loop variable after a for loop ends": "for",
+    "how do I set a breakpoint in the debugger": "debugger",
+    "meaning of the else clause after a while loop": "while",
+    "how to raise an exception from another exception": "raise",
+    "what is a metaclass and how is it chosen": "specialnames",
+    "difference between a global and a nonlocal variable": "nonlocal",
+    "why can't I assign to a variable of the enclosing function": "naming",
+    "how to import a module relative to the current package": "import",
+    "how do I split a string on whitespace": "string-methods",
+    "what values are considered false in a boolean context": "truth",
+    "how to unpack a list into function arguments": "calls",
+    "how to match a mapping pattern with a match statement": "compound",
+    "what does yield from do": "yield",
+    "are integer and float comparisons exact": "comparisons",
+    "remove all items from a list while iterating over it": "for",
+    "how do descriptors and __get__ work": "attribute-access",
+    "what is the difference between bytes and bytearray": "types",
+    "how to write a decorator that takes arguments": "function",
+    "how do I catch several exceptions at once": "try",
+    "which characters are allowed in an identifier": "identifiers",
+    "how to make an object callable": "callable-types",
+}
+"""Questions, and the topic from which on their passages are cut: the first bear on the question, later ones less."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,10 +79,14 @@ WORKLOADS = {
 def build(workload: Workload, tokenizer: Tokenizer) -> list[Query]:
     """The queries of a workload; the same for the same workload, tokenizer and Python version."""
     rng = random.Random(workload.seed)
-    questions = rng.sample(QUESTIONS, workload.queries)
-    lengths = _lengths(workload, rng)
-    cut = _passages(_documentation(), tokenizer, lengths, rng)
-    return [(question, [next(cut) for _ in range(workload.passages)]) for question in questions]
+    text = Documentation(tokenizer)
+    lengths = iter(_lengths(workload, rng))
+    queries = []
+    for question in rng.sample(list(QUESTIONS), workload.queries):
+        passages = text.passages(QUESTIONS[question], list(islice(lengths, workload.passages)))
+        rng.shuffle(passages)
+        queries.append((question, passages))
+    return queries
 
 
 def describe(workload: Workload, queries: list[Query], tokenizer: Tokenizer) -> dict[str, object]:
@@ -114,21 +119,31 @@ def _lengths(workload: Workload, rng: random.Random) -> list[int]:
     return lengths
 
 
-def _documentation() -> str:
-    """All topics in one line, without the rulers of headings and tables."""
-    text = " ".join(topics[name] for name in sorted(topics))
-    return re.sub(r"\s+", " ", re.sub(r"[*=~^-]{4,}|\s[|+](?=\s)", " ", text))
+class Documentation:
+    """All topics as one text, to be cut between words into pieces of so many tokens."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        bodies = [_clean(topics[name]) for name in sorted(topics)]
+        first_characters = accumulate((len(body) + 1 for body in bodies), initial=0)
+        self._first_character = dict(zip(sorted(topics), first_characters, strict=False))
+        self._text = " ".join(bodies)
+        encoding = tokenizer.encode(self._text, add_special_tokens=False)
+        words, self._offsets = encoding.words, encoding.offsets
+        self._word_starts = {i for i, word in enumerate(words) if i == 0 or word != words[i - 1]}
+
+    def passages(self, topic: str, lengths: list[int]) -> list[str]:
+        """Neighbouring pieces from the start of a topic on."""
+        first = self._first_character[topic]
+        position = next(index for index, (start, _) in enumerate(self._offsets) if start >= first)
+        pieces = []
+        for length in lengths:
+            while not {position, position + length} <= self._word_starts:
+                position = (position + 1) % (len(self._offsets) - length)
+            pieces.append(self._text[self._offsets[position][0] : self._offsets[position + length - 1][1]])
+            position += length
+        return pieces
 
 
-def _passages(text: str, tokenizer: Tokenizer, lengths: list[int], rng: random.Random) -> Iterator[str]:
-    """Neighbouring pieces of the text from a random place on, starting and ending between words."""
-    encoding = tokenizer.encode(text, add_special_tokens=False)
-    words, offsets = encoding.words, encoding.offsets
-    starts = [index for index, word in enumerate(words) if index == 0 or word != words[index - 1]]
-    boundary = set(starts)
-    position = rng.choice(starts)
-    for length in lengths:
-        while not {position, position + length} <= boundary:
-            position = (position + 1) % (len(words) - length)
-        yield text[offsets[position][0] : offsets[position + length - 1][1]]
-        position += length
+def _clean(text: str) -> str:
+    """In one line, without the rulers of headings and tables."""
+    return re.sub(r"\s+", " ", re.sub(r"[*=~^-]{4,}|\s[|+](?=\s)", " ", text)).strip()

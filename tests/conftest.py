@@ -39,9 +39,7 @@ ARTICLE_1 = {
 
 
 def pytest_configure() -> None:
-    os.environ["HF_HUB_OFFLINE"] = (
-        "1"  # read when huggingface_hub is first imported: no test may use the network
-    )
+    os.environ["HF_HUB_OFFLINE"] = "1"  # read when huggingface_hub is first imported: no test may use the network
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -166,9 +164,7 @@ def make_model(
     def make(model_type: str, **config: object) -> Path:
         tokenizer = tokenizers[model_type]
         specials = BERT_SPECIALS if tokenizer is bert_tokenizer else ROBERTA_SPECIALS
-        bos, pad, eos = (
-            tokenizer.token_to_id(specials[i]) for i in ((0, 1, 2) if specials[0] == "<s>" else (2, 0, 3))
-        )
+        bos, pad, eos = (tokenizer.token_to_id(specials[i]) for i in ((0, 1, 2) if specials[0] == "<s>" else (2, 0, 3)))
         settings = transformers.AutoConfig.for_model(
             model_type,
             **{
@@ -201,7 +197,11 @@ def make_model(
             unk_token=unknown,
             mask_token=mask,
             model_max_length=128,
-            model_input_names=["input_ids", "attention_mask", *(["token_type_ids"] if model_type == "bert" else [])],
+            model_input_names=[
+                "input_ids",
+                "attention_mask",
+                *(["token_type_ids"] if model_type == "bert" else []),
+            ],
         ).save_pretrained(folder)
         return folder
 
@@ -213,6 +213,4 @@ def _seed(torch, model) -> None:
     generator = torch.Generator().manual_seed(0)
     for name, parameter in model.named_parameters():
         noise = torch.randn(parameter.shape, generator=generator)
-        parameter.data = (
-            1 + 0.2 * noise if "norm" in name.lower() and name.endswith("weight") else 0.3 * noise
-        )
+        parameter.data = 1 + 0.2 * noise if "norm" in name.lower() and name.endswith("weight") else 0.3 * noise

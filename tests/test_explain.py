@@ -108,9 +108,7 @@ def test_of_a_cleaned_document_the_text_is_explained_in_places_of_the_original(l
     reranker = stub_reranker(clean=True, long_documents=long_documents, max_length=20)
     explanation = reranker.explain("red button", document)
     assert explanation.best_sentence.text == 'Hold the red button "R".'
-    assert document[slice(*explanation.best_sentence.span)].startswith(
-        "Hold the <b class='reset'>red</b> button"
-    )
+    assert document[slice(*explanation.best_sentence.span)].startswith("Hold the <b class='reset'>red</b> button")
     assert {document[slice(*word.span)] for word in explanation.words if word.drop > 0.1} == {"red", "button"}
     assert explanation.logit == reranker.rank("red button", [document])[0].logit
 

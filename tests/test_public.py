@@ -20,7 +20,7 @@ ERRORS = {name: value for name, value in vars(errors).items() if isinstance(valu
 
 
 def modules_with_examples() -> list[str]:
-    paths = [path.relative_to(PACKAGE.parent) for path in PACKAGE.rglob("*.py") if ">>> " in path.read_text()]
+    paths = [path.relative_to(PACKAGE.parent) for path in PACKAGE.rglob("*.py") if ">>> " in path.read_text("utf-8")]
     return sorted(".".join(path.with_suffix("").parts).removesuffix(".__init__") for path in paths)
 
 

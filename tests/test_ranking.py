@@ -17,9 +17,7 @@ def test_best_logit_first_and_ties_in_the_callers_order() -> None:
 
 
 def test_a_result_carries_its_document_scores_and_places() -> None:
-    best, _ = rank_by_score(
-        DOCUMENTS[:2], [-1.0, 0.0], truncated=[False, True], best_spans=[None, (3, 5)], top_n=None
-    )
+    best, _ = rank_by_score(DOCUMENTS[:2], [-1.0, 0.0], truncated=[False, True], best_spans=[None, (3, 5)], top_n=None)
     assert best.document is DOCUMENTS[1]
     assert (best.logit, best.score, best.index, best.rank) == (0.0, 0.5, 1, 1)
     assert (best.truncated, best.best_span) == (True, (3, 5))

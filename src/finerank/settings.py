@@ -166,7 +166,14 @@ def _members(type_: Any) -> tuple[Any, ...]:  # noqa: ANN401 - a type expression
 
 def _parse(name: str, text: str, types: tuple[Any, ...]) -> object:
     if bool in types:
-        words: Mapping[str, bool] = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
+        words: Mapping[str, bool] = {
+            "1": True,
+            "true": True,
+            "yes": True,
+            "0": False,
+            "false": False,
+            "no": False,
+        }
         if text.lower() not in words:
             raise InvalidSetting(f"{name}={text}: must be true or false")
         return words[text.lower()]

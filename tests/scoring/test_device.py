@@ -47,9 +47,7 @@ def test_auto_without_a_gpu_is_the_cpu_and_says_why(no_gpu, on_linux):
 
 @pytest.mark.parametrize("name", ["cuda", "cuda:0", "cuda:3"])
 def test_a_gpu_asked_for_by_name_must_be_there(no_gpu, on_linux, name):
-    with pytest.raises(
-        DeviceUnavailable, match=rf"device='{name}': GPU driver: no NVIDIA driver\. Install it"
-    ):
+    with pytest.raises(DeviceUnavailable, match=rf"device='{name}': GPU driver: no NVIDIA driver\. Install it"):
         choose_device(name)
 
 
@@ -103,9 +101,7 @@ def test_a_gpu_whose_half_precision_is_wrong_fails_its_check(monkeypatch):
     assert (failed.passed, failed.found) == (False, "no kernel image is available")
 
 
-@pytest.mark.parametrize(
-    "name", ["gpu", "cuda:", "cuda:x", "cuda:-1", "cpu:0", "mps:0", "auto:1", "", "CUDA"]
-)
+@pytest.mark.parametrize("name", ["gpu", "cuda:", "cuda:x", "cuda:-1", "cpu:0", "mps:0", "auto:1", "", "CUDA"])
 def test_a_wrong_name_is_refused(name):
     with pytest.raises(InvalidSetting, match="must be auto, cpu, mps, cuda or cuda:N"):
         choose_device(name)
@@ -113,9 +109,7 @@ def test_a_wrong_name_is_refused(name):
 
 @pytest.mark.parametrize("name", ["auto", "cpu", "cuda"])
 def test_torch_models_do_not_come_in_int8(name):
-    with pytest.raises(
-        InvalidSetting, match="dtype='int8': only ONNX models come in int8; see `finerank export"
-    ):
+    with pytest.raises(InvalidSetting, match="dtype='int8': only ONNX models come in int8; see `finerank export"):
         choose_device(name, "int8")
 
 

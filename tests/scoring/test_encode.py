@@ -147,9 +147,7 @@ _CHARACTERS = st.text(st.sampled_from("a bé.\n人て한ü🐼ß﷽Ａ"), max_si
 def test_pairs_fit_and_only_what_must_be_cut_is_cut(tokenizer, query, passages, max_length):
     """FlagEmbedding's rule: the query cut to max_length * 3 // 4, then the passage alone to the room left."""
     specials = tokenizer.num_special_tokens_to_add(is_pair=True)
-    whole_query, *whole = (
-        tokenizer.encode(text, add_special_tokens=False).ids for text in (query, *passages)
-    )
+    whole_query, *whole = (tokenizer.encode(text, add_special_tokens=False).ids for text in (query, *passages))
     query_ids = whole_query[: max_length * 3 // 4]
     encoder = PairEncoder(tokenizer, max_length)
     for pair, ids in zip(encoder.encode(encoder.encode_query(query), passages), whole, strict=True):
@@ -195,9 +193,7 @@ def test_a_word_too_long_for_wordpiece_stays_unknown_where_the_text_is_cut_insid
 
 
 def test_lone_surrogates_are_read_as_the_replacement_character(xlmr):
-    assert (
-        encode_one(xlmr, 64, "a\ud800", "b\udfff").token_ids.tolist() == xlmr.encode("a\ufffd", "b\ufffd").ids
-    )
+    assert encode_one(xlmr, 64, "a\ud800", "b\udfff").token_ids.tolist() == xlmr.encode("a\ufffd", "b\ufffd").ids
     assert PairEncoder(xlmr, 64).token_spans("b\udfff")[-1][1] == 2
 
 

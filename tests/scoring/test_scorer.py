@@ -21,9 +21,7 @@ def pairs(*passages: str) -> list[EncodedPair]:
 
 def pairs_of(lengths: Sequence[int]) -> list[EncodedPair]:
     """Pairs of so many tokens, each different from the others."""
-    return pairs(
-        *(" ".join(f"w{number}" for _ in range(length - OVERHEAD)) for number, length in enumerate(lengths))
-    )
+    return pairs(*(" ".join(f"w{number}" for _ in range(length - OVERHEAD)) for number, length in enumerate(lengths)))
 
 
 def make_scorer(backend: OverlapBackend | None = None, *, budget: int = 1000, **options) -> Scorer:

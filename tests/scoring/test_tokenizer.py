@@ -70,9 +70,7 @@ def fairseq_ids(unigram: bytes, text: str) -> list[int]:
     ],
 )
 def test_converted_tokenizer_gives_sentencepieces_own_ids(unigram, text):
-    assert convert_sentencepiece(unigram).encode(text, add_special_tokens=False).ids == fairseq_ids(
-        unigram, text
-    )
+    assert convert_sentencepiece(unigram).encode(text, add_special_tokens=False).ids == fairseq_ids(unigram, text)
 
 
 def test_converted_tokenizer_gives_sentencepieces_own_ids_on_real_text(unigram, real_texts):
@@ -113,15 +111,13 @@ def test_another_sentencepiece_model_is_converted_anew(model_file, real_texts, c
 def test_what_is_no_sentencepiece_model_is_broken(tmp_path, cache_dir, content):
     path = tmp_path / "sentencepiece.bpe.model"
     path.write_bytes(content)
-    with pytest.raises(
-        BrokenModel, match=r"sentencepiece\.bpe\.model: not a SentencePiece model.*Download it again"
-    ):
+    with pytest.raises(BrokenModel, match=r"sentencepiece\.bpe\.model: not a SentencePiece model.*Download it again"):
         load_tokenizer(path)
     assert not list(cache_dir.rglob("*.json"))
 
 
 def test_a_sentencepiece_bpe_model_is_not_supported(real_texts):
-    with pytest.raises(UnsupportedModel, match="other than unigram; add a tokenizer.json"):
+    with pytest.raises(UnsupportedModel, match=r"other than unigram; add a tokenizer\.json"):
         convert_sentencepiece(train(real_texts, "bpe"), "some.model")
 
 
@@ -135,9 +131,7 @@ def test_padding_and_truncation_in_the_file_are_ignored(default_model: Path):
     assert len(tokenizer.encode("hi " * 1000).ids) == 1002
 
 
-@pytest.mark.parametrize(
-    "content", ["", "{}", "garbage", '{"version": "1.0", "model": {"type": "Futuristic"}}']
-)
+@pytest.mark.parametrize("content", ["", "{}", "garbage", '{"version": "1.0", "model": {"type": "Futuristic"}}'])
 def test_an_unreadable_tokenizer_json_is_broken(tmp_path, content):
     path = tmp_path / "tokenizer.json"
     path.write_text(content, encoding="utf-8")

@@ -29,15 +29,22 @@ def build_app(commands: tuple[str, ...] = COMMANDS) -> typer.Typer:
 
     @app.callback()
     def root(
-        version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+        version: Annotated[
+            bool,
+            typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit."),
+        ] = False,
     ) -> None:
-        if version:
-            typer.echo(__version__)
-            raise typer.Exit
+        pass
 
     for name in commands:
         app.command(name)(getattr(import_module(f"finerank.cli.{name}"), name))
     return app
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(__version__)
+        raise typer.Exit
 
 
 def main() -> None:

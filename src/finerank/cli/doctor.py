@@ -141,7 +141,11 @@ def _model(model: str | None, device: str | None, dtype: str | None, checksums: 
             distinct = [f"{number} {passage}" for number, passage in enumerate(_WARM_PASSAGES)]
             usage = reranker.rank(_WARM_QUERY, distinct).usage
             milliseconds = (time.perf_counter() - start) * 1000
-            yield Check("forward", True, f"{usage.pairs} pairs of {usage.tokens // usage.pairs} tokens: {milliseconds:.0f} ms")
+            yield Check(
+                "forward",
+                True,
+                f"{usage.pairs} pairs of {usage.tokens // usage.pairs} tokens: {milliseconds:.0f} ms",
+            )
     except FinerankError as error:
         yield Check("loads", False, f"{type(error).__name__}", str(error))
 

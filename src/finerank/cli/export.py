@@ -23,7 +23,7 @@ def export(
     from finerank.training.export import Precision, export
 
     with Console(stderr=True).status(f"exporting {model} in {precision} and comparing"):
-        parity = export(model, out, cast(Precision, precision))
+        parity = export(model, out, cast("Precision", precision))
     figures = {
         "model": model,
         "out": str(out),

@@ -35,4 +35,4 @@ def load_reranker(model: str | None, **options: object) -> "Reranker":
     from finerank.reranker import Reranker
 
     name = str(Path(model).expanduser()) if model else None
-    return Reranker.from_pretrained(name, **cast(Options, {k: v for k, v in options.items() if v is not None}))
+    return Reranker.from_pretrained(name, **cast("Options", {k: v for k, v in options.items() if v is not None}))

@@ -13,7 +13,6 @@ from finerank.cli import options
 from finerank.cli.candidates import read_candidates
 from finerank.cli.progress import pairs_progress
 from finerank.cli.render import print_usage, ranking_json, ranking_table, result_json
-from finerank.errors import InvalidInput
 
 if TYPE_CHECKING:
     from finerank.explain import Explanation
@@ -32,9 +31,12 @@ def rank(
         typer.Option(help='JSON lines: strings, or {"text", "id", "metadata"}; - is standard input'),
     ] = None,
     batch: Annotated[
-        Path | None, typer.Option(help='rank every line {"query", "documents"} of this file; - is standard input')
+        Path | None,
+        typer.Option(help='rank every line {"query", "documents"} of this file; - is standard input'),
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="with --batch: where the rankings go; a run that died goes on")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="with --batch: where the rankings go; a run that died goes on")
+    ] = None,
     top_n: options.TopN = None,
     threshold: options.Threshold = None,
     explain: Annotated[bool, typer.Option(help="show the sentence and words that decided each score")] = False,
@@ -75,7 +77,7 @@ def rank(
             from finerank.cli.batch import rank_batch
 
             raise typer.Exit(rank_batch(reranker, batch, out, top_n))
-        assert query is not None  # noqa: S101 - checked above; for the type checker
+        assert query is not None
         machine = as_json or as_jsonl
         with pairs_progress("scoring") as progress:
             keep_all = None if machine else 0.0

@@ -41,10 +41,10 @@ def ranking_table(ranking: Ranking, threshold: float) -> Table:
 def _passage(result: RankedDocument) -> Text:
     document = result.document
     text = Text(overflow="ellipsis", no_wrap=True)
-    if document.id is not None:
-        text.append(f"{document.id}  ", style="cyan")
     if result.truncated:
         text.append("[truncated] ", style="yellow")
+    if document.id is not None:
+        text.append(f"{document.id}  ", style="cyan")
     start, end = result.best_span or (0, len(document.text))
     if result.best_span:
         text.append(f"[{start}:{end}] ", style="bright_black")

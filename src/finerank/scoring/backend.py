@@ -22,7 +22,7 @@ class ScoringBackend(Protocol):
     padded: bool
 
     def forward(self, batch: Batch) -> NDArray[np.float32]:
-        """Logits [pairs]. Raises `OutOfMemory` when the batch does not fit; it may then be called with a smaller one."""
+        """Logits [pairs]. Raises `OutOfMemory` when the batch does not fit; a smaller one may be tried then."""
         ...
 
     def close(self) -> None:
@@ -45,4 +45,4 @@ BACKENDS: Mapping[str, str] = {
 def open_backend(files: ModelFiles, device: Device, threads: int | None = None) -> ScoringBackend:
     """Load the model onto the device with the backend its files call for."""
     module, name = BACKENDS[files.backend].split(":")
-    return cast(_Opener, getattr(import_module(module), name))(files, device, threads)
+    return cast("_Opener", getattr(import_module(module), name))(files, device, threads)

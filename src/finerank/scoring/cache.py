@@ -65,6 +65,20 @@ class MemoryCache:
         self._logits.clear()
 
 
+def _connect(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, timeout=30, check_same_thread=False, isolation_level=None)
+    try:
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=NORMAL")
+        connection.execute(
+            "CREATE TABLE IF NOT EXISTS scores (id INTEGER PRIMARY KEY, key BLOB UNIQUE NOT NULL, logit REAL NOT NULL)"
+        )
+    except sqlite3.Error:
+        connection.close()
+        raise
+    return connection
+
+
 class DiskCache:
     """An SQLite file in write-ahead mode: processes share it, and a kill at any moment leaves it whole.
 
@@ -79,14 +93,11 @@ class DiskCache:
         self._lock = threading.Lock()
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._connection = sqlite3.connect(path, timeout=30, check_same_thread=False, isolation_level=None)
-            self._connection.execute("PRAGMA journal_mode=WAL")
-            self._connection.execute("PRAGMA synchronous=NORMAL")
-            self._connection.execute(
-                "CREATE TABLE IF NOT EXISTS scores (id INTEGER PRIMARY KEY, key BLOB UNIQUE NOT NULL, logit REAL NOT NULL)"
-            )
+            self._connection = _connect(path)
         except (sqlite3.Error, OSError) as error:
-            raise CacheError(f"{path}: cannot be opened as a score cache: {error}. Delete it or name another.") from error
+            raise CacheError(
+                f"{path}: cannot be opened as a score cache: {error}. Delete it or name another."
+            ) from error
 
     def get_many(self, keys: Sequence[bytes]) -> list[float | None]:
         found: dict[bytes, float] = {}

@@ -142,14 +142,16 @@ def half_precision_difference(name: str) -> float:
     generator = torch.Generator().manual_seed(0)
 
     def weights(*shape: int) -> torch.Tensor:
-        return torch.randn(*shape, generator=generator) / shape[-1] ** 0.5
+        scaled: torch.Tensor = torch.randn(*shape, generator=generator) / shape[-1] ** 0.5
+        return scaled
 
     rows, up, down = weights(1, 4, 64, 64) * 8, weights(256, 64), weights(64, 256)
 
     def forward(device: str, dtype: torch.dtype) -> torch.Tensor:
         x, first, second = (tensor.to(device, dtype) for tensor in (rows, up, down))
         x = F.layer_norm(x + F.scaled_dot_product_attention(x, x, x), (64,))
-        return F.linear(F.gelu(F.linear(x, first)), second).float().cpu()
+        y: torch.Tensor = F.linear(F.gelu(F.linear(x, first)), second)
+        return y.float().cpu()
 
     exact, half = forward("cpu", torch.float32), forward(name, torch.float16)
     if not half.isfinite().all():

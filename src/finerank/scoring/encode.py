@@ -19,7 +19,7 @@ QUERY_SHARE = 3 / 4
 """The part of max_length a query may take: FlagEmbedding's query_max_length."""
 
 _CHARACTERS_PER_TOKEN = 16
-_CUT_MARGIN = 128  # WordPiece gives a word of up to 100 characters a token each, a longer one a single [UNK]
+_CUT_MARGIN = 128  # a word cut short may become 100 pieces where WordPiece makes the whole one [UNK]
 _LONE_SURROGATES = re.compile("[\ud800-\udfff]")
 
 

@@ -24,8 +24,10 @@ FAMILIES: Mapping[str, Family] = {
 """By `model_type` in config.json."""
 
 POSITIONS_AFTER_PADDING = frozenset(
-    ("camembert", "data2vec-text", "ibert", "longformer", "luke", "mpnet")
-    + ("roberta", "roberta-prelayernorm", "xlm-roberta", "xlm-roberta-xl", "xmod")
+    {
+        *("camembert", "data2vec-text", "ibert", "longformer", "luke", "mpnet"),
+        *("roberta", "roberta-prelayernorm", "xlm-roberta", "xlm-roberta-xl", "xmod"),
+    }
 )
 """Model types, run here or by transformers, whose position ids start at pad_id + 1: max_position_embeddings 514
 means 512 usable tokens, 8194 means 8192."""

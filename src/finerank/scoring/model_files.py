@@ -32,7 +32,12 @@ _ONNX = ("model.onnx", "onnx/model.onnx")
 _ONNX_INT8 = tuple(
     folder + name
     for folder in ("", "onnx/")
-    for name in ("model_int8.onnx", "model_quantized.onnx", "model_qint8_avx512_vnni.onnx", "model_quint8_avx2.onnx")
+    for name in (
+        "model_int8.onnx",
+        "model_quantized.onnx",
+        "model_qint8_avx512_vnni.onnx",
+        "model_quint8_avx2.onnx",
+    )
 )
 _PICKLED = ("pytorch_model.bin", "pytorch_model.bin.index.json", "model.pt", "model.bin")
 
@@ -266,9 +271,7 @@ def _from_hub(name: str, revision: str | None, backend: str, dtype: str) -> Path
         wanted = ["config.json", "tokenizer_config.json", _SHARD_INDEX, choice.tokenizer, *choice.weights]
         folder = Path(snapshot_download(name, revision=revision, allow_patterns=wanted))
     except OfflineModeIsEnabled as error:
-        raise ModelNotFound(
-            f"{name}: not in the local cache, and HF_HUB_OFFLINE forbids a download."
-        ) from error
+        raise ModelNotFound(f"{name}: not in the local cache, and HF_HUB_OFFLINE forbids a download.") from error
     except ModelError:
         raise
     except Exception as error:  # requests', httpx's and the hub's own, by version

@@ -33,7 +33,7 @@ class OnnxBackend:
             options.intra_op_num_threads = threads
         try:
             self._session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # noqa: BLE001 - its exception classes are not importable
+        except Exception as error:
             raise BrokenModel(f"{path}: ONNX Runtime cannot load it: {error}. Download or export it again.") from error
         self._inputs = {item.name: item.type for item in self._session.get_inputs()}
         self._check(str(path))

@@ -32,7 +32,7 @@ except ImportError as error:
 try:
     from torch.nn.attention.varlen import varlen_attn
 except ImportError:  # torch before 2.10
-    varlen_attn = None
+    varlen_attn = None  # type: ignore[assignment]
 
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
@@ -116,7 +116,11 @@ def attend(query: Tensor, key: Tensor, value: Tensor, layout: Layout) -> Tensor:
         rows, tokens = pairs if one_row else pairs * length, pairs * length
         q, k, v = (
             tensor.unflatten(0, (pairs, -1)).transpose(1, 2)
-            for tensor in (query[row : row + rows], key[token : token + tokens], value[token : token + tokens])
+            for tensor in (
+                query[row : row + rows],
+                key[token : token + tokens],
+                value[token : token + tokens],
+            )
         )
         attended[row : row + rows] = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(0, 1)
         row, token = row + rows, token + tokens
@@ -270,7 +274,11 @@ class CrossEncoder:
         return self.out(torch.tanh(self.dense(first.float()))).squeeze(1)
 
 
-_CONFIG_DEFAULTS: dict[str, object] = {"hidden_act": "gelu", "layer_norm_eps": 1e-12, "position_embedding_type": "absolute"}
+_CONFIG_DEFAULTS: dict[str, object] = {
+    "hidden_act": "gelu",
+    "layer_norm_eps": 1e-12,
+    "position_embedding_type": "absolute",
+}
 
 
 def checked_config(files: ModelFiles) -> dict[str, Any]:
@@ -281,5 +289,3 @@ def checked_config(files: ModelFiles) -> dict[str, Any]:
     if config["position_embedding_type"] != "absolute":
         raise UnsupportedModel(f"{files.name}: relative position embeddings; use backend='transformers'.")
     return config
-
-

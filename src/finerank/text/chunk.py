@@ -67,9 +67,7 @@ def _step_back(pieces: list[tuple[Span, int]], first: int, following: int, overl
     return following
 
 
-def _fitting_pieces(
-    text: str, spans: list[Span], count_tokens: CountTokens, max_tokens: int
-) -> list[tuple[Span, int]]:
+def _fitting_pieces(text: str, spans: list[Span], count_tokens: CountTokens, max_tokens: int) -> list[tuple[Span, int]]:
     """Every span with its token count; spans over the limit are halved until their parts fit."""
     counted: list[tuple[Span, int]] = []
     if not spans:

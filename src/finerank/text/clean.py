@@ -12,8 +12,11 @@ from finerank.ranking import Span
 # Not <head>, whose end tag may be left out; all it holds is below.
 _SKIPPED = frozenset({"script", "style", "template", "noscript", "svg", "title"})
 _BLOCKS = frozenset(
-    "address article aside blockquote br dd div dl dt figcaption figure footer form h1 h2 h3 h4 h5 h6 header hr li "
-    "main nav ol option p pre section table tbody td th thead title tr ul".split()
+    {
+        *("address", "article", "aside", "blockquote", "br", "dd", "div", "dl", "dt", "figcaption", "figure", "footer"),
+        *("form", "h1", "h2", "h3", "h4", "h5", "h6", "header", "hr", "li", "main", "nav", "ol", "option", "p", "pre"),
+        *("section", "table", "tbody", "td", "th", "thead", "title", "tr", "ul"),
+    }
 )
 _MARKUP = re.compile(r"<[a-zA-Z!/][^<>]*>|&(?:#\d+|#x[0-9a-fA-F]+|[a-zA-Z]+\d*);")
 

@@ -115,7 +115,10 @@ def _real_text() -> list[tuple[str, list[str]]]:
     for language in trap_languages():
         first, *others = load_traps(language)[:_TRAPS_PER_LANGUAGE]
         long = " ".join(passage for trap in (first, *others) for passage in trap.passages)
-        requests += [(first.query, [*first.passages, long]), *((trap.query, trap.passages) for trap in others)]
+        requests += [
+            (first.query, [*first.passages, long]),
+            *((trap.query, trap.passages) for trap in others),
+        ]
     return requests
 
 

@@ -1,0 +1,132 @@
+"""`finerank rank --batch`: one output line a request, whatever happens in between."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from finerank.cli.batch import rank_batch, resume_point
+from finerank.errors import InvalidSetting
+from finerank.testing import OverlapBackend, stub_reranker
+
+
+def requests(path: Path, count: int) -> Path:
+    lines = (
+        json.dumps({"id": f"q{number}", "query": f"word{number}", "documents": ["other", f"word{number} here"]})
+        for number in range(1, count + 1)
+    )
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
+
+
+def outputs(path: Path) -> list[dict]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def test_every_request_gives_one_line_in_order(tmp_path: Path):
+    source, out = requests(tmp_path / "in", 700), tmp_path / "out"
+    assert rank_batch(stub_reranker(), source, out, top_n=1) == 0
+    answers = outputs(out)
+    assert [answer["line"] for answer in answers] == list(range(1, 701))
+    assert [answer["id"] for answer in answers] == [f"q{number}" for number in range(1, 701)]
+    assert all(answer["results"][0]["text"] == f"word{answer['line']} here" for answer in answers)
+    assert all(len(answer["results"]) == 1 for answer in answers)
+
+
+def test_bad_lines_are_reported_by_number_and_do_not_stop_the_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    source, out = tmp_path / "in", tmp_path / "out"
+    good = json.dumps({"query": "word", "documents": ["word"]})
+    bad = ["{", "[]", '{"query": 3}', '{"query": " ", "documents": []}', '{"query": "q", "documents": "d"}',
+           '{"query": "q", "documents": ["d", null]}', "[" * 100_000]  # fmt: skip
+    source.write_text("\n".join([good, *bad, "", good]), encoding="utf-8")
+    assert rank_batch(stub_reranker(), source, out, None) == 3
+    answers = outputs(out)
+    assert [answer["line"] for answer in answers] == [1, 2, 3, 4, 5, 6, 7, 8, 10]
+    assert ["error" in answer for answer in answers] == [False, *[True] * 7, False]
+    assert "documents[1]" in answers[6]["error"]
+    assert "7 bad line" in capsys.readouterr().err
+
+
+def test_a_request_that_fails_to_score_does_not_take_its_neighbours_along(tmp_path: Path):
+    source, out = tmp_path / "in", tmp_path / "out"
+    lines = [{"query": "q", "documents": [text]} for text in ("fine", "poison", "fine too")]
+    source.write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
+    assert rank_batch(stub_reranker(OverlapBackend(nan_word="poison")), source, out, None) == 3
+    assert ["error" in answer for answer in outputs(out)] == [False, True, False]
+
+
+def test_a_run_goes_on_after_the_last_whole_line(tmp_path: Path):
+    source, out = requests(tmp_path / "in", 50), tmp_path / "out"
+    rank_batch(stub_reranker(), source, out, None)
+    whole = out.read_bytes()
+    for cut in (0, 1, len(whole) // 3, len(whole) // 2, len(whole) - 1, len(whole)):
+        out.write_bytes(whole[:cut])
+        rank_batch(stub_reranker(), source, out, None)
+        answers = outputs(out)
+        assert [answer["line"] for answer in answers] == list(range(1, 51))
+        assert [answer["results"] for answer in answers] == [
+            answer["results"] for answer in map(json.loads, whole.decode().splitlines())
+        ]
+
+
+def test_a_last_line_longer_than_a_block_is_found(tmp_path: Path):
+    out = tmp_path / "out"
+    out.write_text(json.dumps({"line": 7, "text": "x" * 300_000}) + "\n" + "y" * 200_000, encoding="utf-8")
+    assert resume_point(out, "m") == 7
+    assert out.read_text(encoding="utf-8").endswith("}\n")
+
+
+@pytest.mark.parametrize("content", ["hello\n", '{"rank": 1}\n', "[]\n", '{"line": 3, "model": "another"}\n'])
+def test_a_foreign_file_is_not_overwritten(tmp_path: Path, content: str):
+    out = tmp_path / "out"
+    out.write_text(content, encoding="utf-8")
+    with pytest.raises(InvalidSetting, match="name another"):
+        resume_point(out, "m")
+    assert out.read_text(encoding="utf-8") == content
+
+
+def test_kill_9_and_again_loses_and_repeats_nothing(tmp_path: Path):
+    source, out = requests(tmp_path / "in", 3000), tmp_path / "out"
+    command = [sys.executable, "-m", "finerank", "rank", "--batch", str(source), "--out", str(out)]
+    kills = 0
+    while kills < 3:
+        before = out.stat().st_size if out.exists() else 0
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline and not (out.exists() and out.stat().st_size > before):
+            time.sleep(0.01)
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+        kills += 1
+    assert 0 < len(outputs_so_far(out)) < 3000
+    short = tmp_path / "short"
+    done = len(outputs_so_far(out))
+    short.write_text("".join(source.read_text().splitlines(keepends=True)[: done + 40]), encoding="utf-8")
+    subprocess.run([*command[:5], str(short), "--out", str(out)], check=True, capture_output=True)
+    assert [answer["line"] for answer in outputs(out)] == list(range(1, done + 41))
+
+
+def outputs_so_far(path: Path) -> list[bytes]:
+    return path.read_bytes().split(b"\n")[:-1]
+
+
+def test_memory_does_not_grow_with_the_file(tmp_path: Path):
+    """The input is read as it is needed: a run on an endless pipe answers its first lines."""
+    command = [sys.executable, "-m", "finerank", "rank", "--batch", "-"]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert process.stdin is not None
+    assert process.stdout is not None
+    line = json.dumps({"query": "word", "documents": ["word"] * 20}) + "\n"
+    for _ in range(26):  # a group is 512 documents
+        process.stdin.write(line)
+    process.stdin.flush()
+    assert json.loads(process.stdout.readline())["line"] == 1
+    process.kill()
+    process.wait()
+    process.stdin.close()
+    process.stdout.close()

@@ -1,0 +1,151 @@
+"""`finerank rank` as a user meets it, on the default model."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from finerank import __version__ as finerank_version
+from finerank.cli import build_app
+
+QUERY = "how do I reset the router password?"
+PASSAGES = [
+    "Our routers come in black and white.",
+    "To reset the password of the router, hold the reset button for ten seconds.",
+    "The password policy asks for twelve characters.",
+]
+
+
+def run(*arguments: str, stdin: str | None = None) -> Result:
+    return CliRunner().invoke(build_app(), ["rank", *arguments], input=stdin)
+
+
+def test_candidates_on_standard_input_one_a_line():
+    result = run(QUERY, "--jsonl", stdin="\n".join(PASSAGES) + "\n\n")
+    assert result.exit_code == 0, result.output
+    results = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [r["rank"] for r in results] == [1, 2, 3]
+    assert results[0]["text"] == PASSAGES[1]
+    assert results[0]["index"] == 1
+
+
+def test_candidates_in_files_keep_their_path_as_id(tmp_path: Path):
+    paths = []
+    for number, passage in enumerate(PASSAGES):
+        path = tmp_path / f"{number}.md"
+        path.write_text(passage, encoding="utf-8")
+        paths.append(str(path))
+    ranking = json.loads(run(QUERY, *paths, "--json", "--top-n", "1").stdout)
+    assert [r["id"] for r in ranking["results"]] == [paths[1]]
+    assert ranking["usage"]["pairs"] == 3
+
+
+def test_candidates_in_json_lines_keep_id_and_metadata(tmp_path: Path):
+    docs = tmp_path / "docs.jsonl"
+    lines = [
+        json.dumps(PASSAGES[0]),
+        json.dumps({"text": PASSAGES[1], "id": 7, "page": 3, "metadata": {"lang": "en"}}),
+    ]
+    docs.write_text("\n".join(lines), encoding="utf-8")
+    best = json.loads(run(QUERY, "--docs", str(docs), "--json").stdout)["results"][0]
+    assert (best["id"], best["metadata"]) == (7, {"page": 3, "lang": "en"})
+
+
+@pytest.mark.parametrize(
+    ("line", "complaint"),
+    [
+        ('{"text": 3}', "string"),
+        ("{", "line 2"),
+        ('{"text": "a", "id": []}', "id"),
+        ('{"text": "a", "metadata": 1}', "meta"),
+    ],
+)
+def test_a_bad_json_line_is_named(tmp_path: Path, line: str, complaint: str):
+    docs = tmp_path / "docs.jsonl"
+    docs.write_text(f'"fine"\n{line}\n', encoding="utf-8")
+    completed = finerank("rank", QUERY, "--docs", str(docs))
+    assert completed.returncode == 1
+    assert "line 2" in completed.stderr
+    assert complaint in completed.stderr
+
+
+def test_the_table_has_bars_scores_logits_and_marks(tmp_path: Path):
+    long = tmp_path / "long.txt"
+    long.write_text("The router. " * 600, encoding="utf-8")
+    (tmp_path / "good.txt").write_text(PASSAGES[1], encoding="utf-8")
+    result = run(QUERY, str(long), str(tmp_path / "good.txt"), "--threshold", "0.3")
+    assert result.exit_code == 0, result.output
+    good, bad = result.stdout.splitlines()[1:3]
+    assert "█" in good
+    assert "█" not in bad
+    assert "[truncated]" in bad
+    assert "1 truncated" in result.stdout
+
+
+def test_the_threshold_colours_the_table_and_filters_json():
+    arguments = (QUERY, "--threshold", "0.9")
+    assert len(json.loads(run(*arguments, "--json", stdin="\n".join(PASSAGES)).stdout)["results"]) == 1
+    table = run(*arguments, stdin="\n".join(PASSAGES)).stdout
+    assert all(passage[:20] in table for passage in PASSAGES)
+
+
+def test_explanations_are_shown_and_given_as_json():
+    text = "Our routers come in black and white. " + PASSAGES[1]
+    assert "without it the logit drops" in run(QUERY, "--explain", stdin=text).stdout
+    (explanation,) = json.loads(run(QUERY, "--explain", "--json", stdin=text).stdout)["explanations"]
+    best = max(explanation["sentences"], key=lambda sentence: sentence["drop"])
+    assert best["text"] == PASSAGES[1]
+    assert set(explanation["faithfulness"]) == {"top_drop", "random_drop"}
+    (line,) = run(QUERY, "--explain", "--jsonl", stdin=text).stdout.splitlines()
+    assert json.loads(line)["explanation"] == explanation
+
+
+def test_markup_in_a_passage_is_printed_as_it_is():
+    assert "[bold]reset[/bold]" in run(QUERY, stdin="[bold]reset[/bold] the router").stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "complaint"),
+    [
+        ((), 2, "QUERY"),
+        (("query", "--batch", "x"), 2, "QUERY"),
+        (("query", "--out", "x"), 2, "--batch"),
+        (("query", "no-such-file.txt"), 1, "no-such-file.txt"),
+        ((" ", "--docs", "-"), 1, "query is empty"),
+        (("query", "--docs", "-", "--threshold", "7"), 1, "between 0 and 1"),
+        (("query", "--docs", "-", "--model", "./nowhere"), 1, "nowhere"),
+        (("query", "--docs", "-", "--device", "tpu"), 1, "tpu"),
+        (("query", "--no-such-option"), 2, "--no-such-option"),
+    ],
+)
+def test_what_is_wrong_is_said_with_an_exit_code(arguments: tuple[str, ...], code: int, complaint: str):
+    completed = finerank("rank", *arguments)
+    assert (completed.returncode, completed.stdout) == (code, "")
+    assert complaint in completed.stderr
+    assert "Traceback" not in completed.stderr
+
+
+def test_a_closed_pipe_is_no_crash():
+    command = f"{sys.executable} -m finerank rank {QUERY.split()[0]} --jsonl | head -c 1"
+    completed = subprocess.run(
+        ["bash", "-c", command],
+        input="\n".join(["some text"] * 3000),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "Traceback" not in completed.stderr
+
+
+def test_the_installed_command_answers():
+    completed = finerank("--version")
+    assert completed.returncode == 0
+    assert completed.stdout.strip() == finerank_version
+
+
+def finerank(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "finerank", *arguments]
+    return subprocess.run(command, input="", capture_output=True, text=True, check=False)
