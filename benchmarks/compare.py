@@ -45,11 +45,11 @@ def main() -> None:
         queries = build(workload, tokenizer)
         console.print(f"{name}: {options.rounds} rounds of {len(candidates)} systems")
         load = machine.load_average()
-        outcomes = interleaved_rounds(candidates, queries, options.rounds)
+        outcomes = interleaved_rounds(candidates, queries, options.rounds, workload.repeats)
         result["workloads"][name] = {**describe(workload, queries, tokenizer), "load_average_before": load}
         _record(name, outcomes, queries, systems)
     _record_cold_starts(candidates, systems, 1 if options.quick else COLD_STARTS, console)
-    report.show(result, Console())
+    report.show(result, Console(width=max(Console().width, 110)))
     path = options.out or (None if options.quick else report.result_path(result["machine"]))
     if path:
         report.write(result, path)
@@ -106,16 +106,14 @@ def _versions_and_sizes(systems: Mapping[str, Any]) -> dict[str, Any]:
     """The versions of each environment; the sizes go into the systems' records."""
     versions = {}
     for environment in ENVIRONMENTS:
-        wanted = {
-            name: " ".join(SYSTEMS[name].requirements) for name in systems if SYSTEMS[name].environment == environment
-        }
+        here = [name for name in systems if SYSTEMS[name].environment == environment]
         try:
-            found = machine.installed(environment, wanted.values())
+            found = machine.installed(environment, [SYSTEMS[name].requirements for name in here])
         except FileNotFoundError:
             continue
         versions[environment] = found["versions"]
-        for name, requirements in wanted.items():
-            systems[name]["installed_mb"] = found["size_mb"][requirements]
+        for name in here:
+            systems[name]["installed_mb"] = found["size_mb"][SYSTEMS[name].requirements]
     return versions
 
 

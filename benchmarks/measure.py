@@ -76,11 +76,11 @@ class Worker:
         self._process.communicate()
         self._log.close()
 
-    def score(self, queries: int) -> dict[str, Any]:
-        """Scores the first so many queries: seconds, peak_memory_mb, logits."""
+    def score(self, queries: int, repeats: int = 1) -> dict[str, Any]:
+        """Scores the first so many queries, `repeats` times: seconds for one, peak_memory_mb, logits."""
         self._process.send_signal(signal.SIGCONT)
         try:
-            print(queries, file=self._process.stdin, flush=True)
+            print(queries, repeats, file=self._process.stdin, flush=True)
             answer = self._process.stdout.readline()
         except BrokenPipeError:
             answer = ""
@@ -97,7 +97,7 @@ class Worker:
 
 
 def interleaved_rounds(
-    candidates: Mapping[str, Candidate], queries: Sequence[Query], rounds: int
+    candidates: Mapping[str, Candidate], queries: Sequence[Query], rounds: int, repeats: int = 1
 ) -> dict[str, Outcome]:
     """Each candidate scores the queries once a round, in turn.
 
@@ -113,7 +113,7 @@ def interleaved_rounds(
             outcome.answers.clear()
         for _ in range(rounds):
             for name, worker in workers.items():
-                outcomes[name].attempt(lambda worker=worker: worker.score(len(queries)))
+                outcomes[name].attempt(lambda worker=worker: worker.score(len(queries), repeats))
     return outcomes
 
 

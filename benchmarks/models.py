@@ -90,15 +90,10 @@ def _tokenizer_and_config(folder: Path) -> None:
 
 def _finerank_export(precision: str) -> Callable[[Path], None]:
     def export(folder: Path) -> None:
-        command = [
-            Path(sys.executable).with_name("finerank"),
-            "export",
-            FP32,
-            folder,
-            "--precision",
-            precision,
-        ]
-        subprocess.run([str(part) for part in command], check=True)
+        finerank = Path(sys.executable).with_name("finerank")
+        command = [str(finerank), "export", str(FP32), str(folder), "--precision", precision]
+        if subprocess.run(command, check=False).returncode:
+            sys.exit(1)  # finerank has said why
 
     return export
 

@@ -7,6 +7,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -40,8 +41,10 @@ def result_path(machine: Result, suffix: str = "") -> Path:
 
 def _speed_table(name: str, workload: Result, systems: Result) -> Table:
     tokens = workload["passage_tokens"]["sum"]
-    table = Table(title=f"{name}: {workload['pairs']} pairs, {tokens} passage tokens", title_justify="left")
-    table.add_column("system")
+    table = Table(
+        title=f"{name}: {workload['pairs']} pairs, {tokens} passage tokens", title_justify="left", box=box.SIMPLE
+    )
+    table.add_column("system", no_wrap=True)
     for column in _COLUMNS:
         table.add_column(column, justify="right")
     for system in systems.values():
@@ -60,8 +63,8 @@ def _cells(row: Result) -> Iterator[str]:
 
 
 def _start_table(systems: Result) -> Table:
-    table = Table(title="cold start and size", title_justify="left")
-    table.add_column("system")
+    table = Table(title="cold start and size", title_justify="left", box=box.SIMPLE)
+    table.add_column("system", no_wrap=True)
     table.add_column("cold start s", justify="right")
     table.add_column("installed MB", justify="right")
     for system in systems.values():

@@ -22,12 +22,12 @@ REFERENCE = "st-torch"
 
 @dataclass(frozen=True, slots=True)
 class System:
-    """`model` names a folder of `benchmarks.models`; `requirements` are what a user installs for it."""
+    """`model` names a folder of `benchmarks.models`; `requirements`, apart by spaces, are what a user installs."""
 
     label: str
     model: str
     load: Callable[[Path], Score]
-    requirements: tuple[str, ...]
+    requirements: str
     environment: str = "main"
 
 
@@ -105,32 +105,45 @@ def _logit(score: float) -> float:
     return math.log(score / (1 - score))
 
 
+_OPENVINO_FP32 = {"ov_config": {"INFERENCE_PRECISION_HINT": "f32"}}
+
 SYSTEMS: Mapping[str, System] = {
-    "finerank-torch": System("finerank, torch fp32", "fp32", finerank, ("finerank[torch]",)),
-    "finerank-onnx": System("finerank, ONNX fp32", "finerank-onnx", finerank, ("finerank",)),
-    "finerank-int8": System("finerank, default model (int8)", "int8", finerank, ("finerank",)),
-    "finerank-int8-export": System("finerank, int8 as exported", "finerank-int8", finerank, ("finerank",)),
-    "st-torch": System(
-        "sentence-transformers 6, torch fp32", "fp32", sentence_transformers, ("sentence-transformers",)
+    "finerank-torch": System("finerank, torch fp32", "fp32", finerank, "finerank[torch]"),
+    "finerank-bf16": System("finerank, torch bf16", "fp32", partial(finerank, dtype="bf16"), "finerank[torch]"),
+    "finerank-onnx": System("finerank, ONNX fp32", "finerank-onnx", finerank, "finerank"),
+    "finerank-int8": System("finerank, default model (int8)", "int8", finerank, "finerank"),
+    "finerank-int8-export": System("finerank, int8 as exported", "finerank-int8", finerank, "finerank"),
+    "st-torch": System("sentence-transformers, torch fp32", "fp32", sentence_transformers, "sentence-transformers"),
+    "st-bf16": System(
+        "sentence-transformers, torch bf16",
+        "fp32",
+        partial(sentence_transformers, model_kwargs={"dtype": "bfloat16"}),
+        "sentence-transformers",
     ),
     "st-onnx": System(
-        "sentence-transformers 5, ONNX fp32",
+        "sentence-transformers, ONNX fp32",
         "optimum-onnx",
         partial(sentence_transformers, backend="onnx"),
-        ("sentence-transformers[onnx]",),
+        "sentence-transformers[onnx]",
         "optimum",
     ),
     "st-openvino": System(
-        "sentence-transformers 5, OpenVINO fp32",
+        "sentence-transformers, OpenVINO",
         "optimum-openvino",
         partial(sentence_transformers, backend="openvino"),
-        ("sentence-transformers[openvino]",),
+        "sentence-transformers[openvino]",
         "optimum",
     ),
-    "flagembedding": System("FlagEmbedding, torch fp32", "fp32", flag_embedding, ("FlagEmbedding",)),
-    "fastembed": System("fastembed, ONNX fp32", "optimum-onnx", fastembed, ("fastembed",)),
-    "flashrank": System("FlashRank, ONNX int8", "flashrank", flashrank, ("FlashRank",)),
-    "transformers-loop": System(
-        "transformers, one pair at a time", "fp32", transformers_loop, ("transformers", "torch")
+    "st-openvino-fp32": System(
+        "sentence-transformers, OpenVINO fp32",
+        "optimum-openvino",
+        partial(sentence_transformers, backend="openvino", model_kwargs=_OPENVINO_FP32),
+        "sentence-transformers[openvino]",
+        "optimum",
     ),
+    "flagembedding": System("FlagEmbedding, torch fp32", "fp32", flag_embedding, "FlagEmbedding"),
+    "fastembed": System("fastembed, ONNX fp32", "optimum-onnx", fastembed, "fastembed"),
+    "flashrank": System("FlashRank, ONNX int8", "flashrank", flashrank, "FlashRank"),
+    "transformers-loop": System("transformers, a pair at a time", "fp32", transformers_loop, "transformers torch"),
 }
+"""By default OpenVINO computes in bf16 where the CPU has it, and in fp32 elsewhere."""

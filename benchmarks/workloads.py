@@ -55,13 +55,15 @@ QUESTIONS = {
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """`queries` requests of `passages` passages each, `shortest` to `longest` tokens a passage."""
+    """`queries` requests of `passages` passages each, `shortest` to `longest` tokens a passage; scored `repeats`
+    times a round, where once would be too short to time."""
 
     queries: int
     passages: int
     shortest: int
     longest: int
     seed: int
+    repeats: int = 1
 
     def smaller(self) -> "Workload":
         """For a trial run: at most 4 queries of 10 passages."""
@@ -72,7 +74,7 @@ WORKLOADS = {
     "1x100": Workload(1, 100, 20, 512, seed=1),
     "32x20": Workload(32, 20, 20, 512, seed=2),
     "1x10x512": Workload(1, 10, 512, 512, seed=3),
-    "1x1": Workload(1, 1, 128, 128, seed=4),
+    "1x1": Workload(1, 1, 128, 128, seed=4, repeats=20),
 }
 
 

@@ -52,7 +52,7 @@ def test_top_n_and_threshold() -> None:
     assert order(reranker.rank("reset button", PASSAGES, threshold=0.0)) == [1, 2, 0]
     assert order(reranker.rank("reset button", PASSAGES, top_n=1)) == [1]
     assert order(reranker.rank("reset button", PASSAGES, top_n=0)) == []
-    with pytest.raises(InvalidSetting, match="top_n=-1: must be 0 or more"):
+    with pytest.raises(InvalidSetting, match="top_n=-1: must be a whole number"):
         reranker.rank("reset", PASSAGES, top_n=-1)
     with pytest.raises(InvalidSetting, match="threshold=2: scores lie between 0 and 1"):
         reranker.rank("reset", PASSAGES, threshold=2)

@@ -121,8 +121,8 @@ class Reranker:
         progress: Progress | None = None,
     ) -> list[Ranking]:
         """One ranking a request, all scored in shared batches."""
-        if top_n is not None and top_n < 0:
-            raise InvalidSetting(f"top_n={top_n}: must be 0 or more")
+        if top_n is not None and (not isinstance(top_n, int) or top_n < 0):
+            raise InvalidSetting(f"top_n={top_n!r}: must be a whole number, 0 or more")
         check_threshold(threshold)
         threshold = self.settings.threshold if threshold is None else threshold
         start = time.perf_counter()

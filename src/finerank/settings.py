@@ -108,8 +108,8 @@ class Settings:
 
 def check_threshold(threshold: float | None) -> None:
     """Raise `InvalidSetting` unless `threshold` is None or a score between 0 and 1."""
-    if threshold is not None and not 0 <= threshold <= 1:
-        raise InvalidSetting(f"threshold={threshold}: scores lie between 0 and 1")
+    if threshold is not None and not (isinstance(threshold, int | float) and 0 <= threshold <= 1):
+        raise InvalidSetting(f"threshold={threshold!r}: scores lie between 0 and 1")
 
 
 def option_help(name: str) -> str:

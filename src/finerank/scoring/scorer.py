@@ -3,6 +3,7 @@
 Knows nothing about text, documents or order.
 """
 
+import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -51,6 +52,7 @@ class Scorer:
         self._deterministic = deterministic
         self._open_fallback = open_fallback
         self._fallback: ScoringBackend | None = None
+        self._fallback_lock = threading.Lock()
 
     def score(self, pairs: Sequence[EncodedPair], progress: Progress | None = None) -> Scores:
         """The logit of every pair, in the order given.
@@ -119,7 +121,8 @@ class Scorer:
                 f"one pair of {len(pair)} tokens does not fit into the device's memory: {error}. Use a smaller "
                 "max_length, device='cpu', or fallback='cpu'."
             ) from error
-        if self._fallback is None:
-            self._fallback = self._open_fallback()
+        with self._fallback_lock:
+            if self._fallback is None:
+                self._fallback = self._open_fallback()
         reason = f"scored partly on the CPU: one pair of {len(pair)} tokens does not fit into the GPU's memory"
         return self._fallback.forward(Batch.of([pair])), reason
