@@ -276,7 +276,8 @@ def _device_for(files: ModelFiles, settings: Settings) -> Device:
         raise InvalidSetting(f"device={settings.device!r}: ONNX models run on the CPU; load safetensors for a GPU")
     if settings.dtype in ("fp16", "bf16"):
         raise InvalidSetting(f"dtype={settings.dtype!r}: an ONNX model has the precision of its file; use auto")
-    precision = "int8" if settings.dtype == "int8" else "as exported"
+    quantised = files.uses_operator("DynamicQuantizeLinear", "MatMulNBits", "QLinearMatMul", "MatMulInteger")
+    precision = "int8" if quantised else "as exported"
     return Device("cpu", precision, (), "ONNX models run on the CPU")
 
 

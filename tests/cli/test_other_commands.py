@@ -31,6 +31,7 @@ def test_the_demo_counts_as_its_json_does():
     outcome = json.loads(run("demo", "--json").output)
     assert outcome["lang"] == "en"
     assert len(outcome["traps"]) == len(load_traps("en"))
+    assert [json.loads(line) for line in run("demo", "--jsonl").output.splitlines()] == outcome["traps"]
     right = sum(trap["model_right"] for trap in outcome["traps"])
     assert right >= 0.75 * len(outcome["traps"]), "a real cross-encoder reads past most traps in its own language"
 
@@ -79,6 +80,8 @@ def test_the_doctor_finds_the_default_model_well():
     assert by_name["forward"]["found"].startswith("10 pairs")
     assert report["gpu"][0]["name"] == "GPU driver"
     assert "all is well" in run("doctor").output
+    lines = [json.loads(line) for line in run("doctor", "--jsonl").output.splitlines()]
+    assert {line["section"] for line in lines} == {"versions", "machine", "gpu", "model"}
 
 
 def test_the_doctor_says_what_is_wrong_and_the_remedy(tmp_path: Path):

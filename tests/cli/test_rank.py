@@ -95,7 +95,8 @@ def test_the_threshold_colours_the_table_and_filters_json():
 def test_explanations_are_shown_and_given_as_json():
     text = "Our routers come in black and white. " + PASSAGES[1]
     assert "without it the logit drops" in run(QUERY, "--explain", stdin=text).stdout
-    (explanation,) = json.loads(run(QUERY, "--explain", "--json", stdin=text).stdout)["explanations"]
+    (explained,) = json.loads(run(QUERY, "--explain", "--json", stdin=text).stdout)["results"]
+    explanation = explained["explanation"]
     best = max(explanation["sentences"], key=lambda sentence: sentence["drop"])
     assert best["text"] == PASSAGES[1]
     assert set(explanation["faithfulness"]) == {"top_drop", "random_drop"}

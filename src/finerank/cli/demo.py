@@ -15,7 +15,7 @@ from rich.text import Text
 
 from finerank.cli import options
 from finerank.cli.doctor import checks_table
-from finerank.cli.render import print_usage, ranking_table, score_bar
+from finerank.cli.render import print_json, print_usage, ranking_table, score_bar
 from finerank.evaluation.keyword_traps import KeywordTrap, load_traps
 
 if TYPE_CHECKING:
@@ -42,12 +42,13 @@ _UNSPACED = re.compile(r"[\u0e00-\u0e7f\u3040-\u30ff\u3400-\u9fff\uac00-\ud7ff]+
 def demo(
     lang: Annotated[str, typer.Option(help="zh, en, ja, ko, fr, es, de, ru, ar, pt, vi or th")] = DEMO_LANGUAGE,
     as_json: options.AsJson = False,
+    as_jsonl: options.AsJsonLines = False,
     model: options.Model = None,
     device: options.DeviceName = None,
     dtype: options.DtypeName = None,
 ) -> None:
     """See a reranker at work: load it, rank once, then try it on keyword traps against word overlap (BM25)."""
-    console = Console(quiet=as_json)
+    console = Console(quiet=as_json or as_jsonl)
     traps = load_traps(lang)
     start = time.perf_counter()
     with options.load_reranker(model, device=device, dtype=dtype) as reranker:
@@ -66,8 +67,9 @@ def demo(
         console.print(Rule("\n2  keyword traps", align="left"))
         outcomes = [try_trap(reranker, trap, console) for trap in traps]
         _print_summary(console, outcomes, lang, reranker.model)
-    if as_json:
-        typer.echo(_json(lang, reranker.model, traps, outcomes))
+    if as_json or as_jsonl:
+        results = _results(traps, outcomes)
+        print_json({"lang": lang, "model": reranker.model, "traps": results}, results, as_lines=as_jsonl)
 
 
 def try_trap(reranker: "Reranker", trap: KeywordTrap, console: Console) -> tuple[bool, bool]:
@@ -136,11 +138,8 @@ def _print_summary(console: Console, outcomes: list[tuple[bool, bool]], lang: st
         console.print(Text(note, style="yellow"))
 
 
-def _json(lang: str, model: str, traps: list[KeywordTrap], outcomes: list[tuple[bool, bool]]) -> str:
-    import json
-
-    results = [
+def _results(traps: list[KeywordTrap], outcomes: list[tuple[bool, bool]]) -> list[dict[str, object]]:
+    return [
         {"name": trap.name, "query": trap.query, "bm25_right": overlap, "model_right": right}
         for trap, (overlap, right) in zip(traps, outcomes, strict=True)
     ]
-    return json.dumps({"lang": lang, "model": model, "traps": results}, ensure_ascii=False, indent=1)

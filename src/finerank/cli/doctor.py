@@ -1,7 +1,6 @@
 """`finerank doctor`: is this machine, and this model, in order? What is not comes with its remedy."""
 
 import hashlib
-import json
 import os
 import platform
 import sys
@@ -18,8 +17,10 @@ from rich.text import Text
 
 from finerank import __version__
 from finerank.cli import options
+from finerank.cli.render import print_json
 from finerank.errors import FinerankError
 from finerank.scoring.device import Check, check_gpu
+from finerank.scoring.model_files import find_model
 from finerank.settings import Settings, cache_dir
 
 _PACKAGES = {
@@ -35,12 +36,16 @@ _PACKAGES = {
 }
 """Packages, and the extra that brings each; without one it belongs to the base install."""
 
+_COPIES = 1.5
+"""Memory that loading takes at its peak, in sizes of the weights."""
+
 _WARM_QUERY = "how do I reset the router's password?"
 _WARM_PASSAGES = ["Hold the reset button for ten seconds; the password is then the one on the label."] * 10
 
 
 def doctor(
     as_json: options.AsJson = False,
+    as_jsonl: options.AsJsonLines = False,
     model: options.Model = None,
     device: options.DeviceName = None,
     dtype: options.DtypeName = None,
@@ -51,14 +56,15 @@ def doctor(
     sections: dict[str, list[Check]] = {}
     for title, checks in _sections(model, device, dtype, checksums):
         sections[title] = checks
-        if not as_json:
+        if not (as_json or as_jsonl):
             console.print(Text(f"\n{title}", style="bold"))
             console.print(checks_table(checks))
     needed = [check for title, checks in sections.items() if title != "gpu" for check in checks]
     failed = [check for check in needed if not check.passed]
-    if as_json:
+    if as_json or as_jsonl:
         fields = {title: [_fields(check) for check in checks] for title, checks in sections.items()}
-        typer.echo(json.dumps({"ok": not failed, **fields}, ensure_ascii=False, indent=1))
+        lines = [{"section": title, **line} for title, section in fields.items() for line in section]
+        print_json({"ok": not failed, **fields}, lines, as_lines=as_jsonl)
     else:
         console.print(f"\n{len(failed)} problem(s)" if failed else f"\nall is well; {_where(sections)}")
     raise typer.Exit(1 if failed else 0)
@@ -105,12 +111,14 @@ def _cpus() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _memory() -> Check:
+def _memory(needed: float = 0.5) -> Check:
+    """Whether there are `needed` GiB of free memory."""
     try:
-        available = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES") / 2**30
+        free = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES") / 2**30
     except (ValueError, OSError, AttributeError):
         return Check("memory", True, "not known on this system")
-    return Check("memory", available > 0.5, f"{available:.1f} GiB free", "Close other programs; 0.5 GiB is the least.")
+    remedy = "Close other programs, or take a smaller or an int8 model."
+    return Check("memory", free >= needed, f"{free:.1f} GiB free, {needed:.1f} needed", remedy)
 
 
 def _disk(folder: Path) -> Check:
@@ -125,14 +133,14 @@ def _disk(folder: Path) -> Check:
 def _model(model: str | None, device: str | None, dtype: str | None, checksums: bool) -> Iterator[Check]:
     try:
         settings = Settings.load(model=model, device=device, dtype=dtype)
+        files = find_model(settings.model, settings.revision, settings.backend, settings.dtype)
+        for path in (*files.weights, files.tokenizer):
+            yield Check(path.name, True, _file(path, checksums))
+        yield _memory(0.3 + _COPIES * sum(path.stat().st_size for path in files.weights) / 2**30)
         start = time.perf_counter()
         with options.load_reranker(model, device=device, dtype=dtype) as reranker:
             seconds = time.perf_counter() - start
             yield Check("loads", True, f"{reranker!r} in {seconds:.2f} s")
-            if reranker.files is not None:
-                files = reranker.files
-                for path in (*files.weights, files.tokenizer):
-                    yield Check(path.name, True, _file(path, checksums))
             if reranker.device.reason:
                 yield Check("device", True, f"{reranker.device.name}: {reranker.device.reason}")
             yield Check("score cache", True, settings.cache)

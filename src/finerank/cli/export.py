@@ -1,6 +1,5 @@
 """`finerank export`: a model as ONNX."""
 
-import json
 from pathlib import Path
 from typing import Annotated, cast
 
@@ -8,6 +7,7 @@ import typer
 from rich.console import Console
 
 from finerank.cli import options
+from finerank.cli.render import print_json
 
 
 def export(
@@ -15,6 +15,7 @@ def export(
     out: Annotated[Path, typer.Argument(help="a new folder")],
     precision: Annotated[str, typer.Option(help="fp32 or int8")] = "fp32",
     as_json: options.AsJson = False,
+    as_jsonl: options.AsJsonLines = False,
 ) -> None:
     """Write MODEL as ONNX into OUT, and hold it to its source on real text in 12 languages.
 
@@ -33,8 +34,8 @@ def export(
         "logit_spread": parity.logit_spread,
         "kendall_tau": parity.kendall_tau,
     }
-    if as_json:
-        typer.echo(json.dumps(figures, ensure_ascii=False, indent=1))
+    if as_json or as_jsonl:
+        print_json(figures, [figures], as_lines=as_jsonl)
         return
     typer.echo(f"{out}: {model} as ONNX in {precision}")
     typer.echo(f"  on {parity.pairs} pairs: logits differ by at most {parity.logit_difference:.2g}", nl=False)

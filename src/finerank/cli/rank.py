@@ -1,7 +1,5 @@
 """`finerank rank`: one query against files, JSON lines or standard input; or a whole file of requests."""
 
-import json
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,10 +10,10 @@ from rich.text import Text
 from finerank.cli import options
 from finerank.cli.candidates import read_candidates
 from finerank.cli.progress import pairs_progress
-from finerank.cli.render import print_usage, ranking_json, ranking_table, result_json
+from finerank.cli.render import print_json, print_usage, ranking_json, ranking_table, result_json
 
 if TYPE_CHECKING:
-    from finerank.explain import Explanation
+    from finerank.explain import Explanation, Piece
     from finerank.ranking import Ranking
     from finerank.reranker import Reranker
 
@@ -83,10 +81,8 @@ def rank(
             keep_all = None if machine else 0.0
             ranking = reranker.rank(query, documents, top_n=top_n, threshold=keep_all, progress=progress)
         explanations = [reranker.explain(query, result.document) for result in ranking] if explain else []
-        if as_json:
-            print_json(ranking, explanations)
-        elif as_jsonl:
-            print_json_lines(ranking, explanations)
+        if machine:
+            print_machine(ranking, explanations, as_lines=as_jsonl)
         else:
             print_table(reranker, ranking, explanations)
 
@@ -122,28 +118,20 @@ def print_explanation(console: Console, rank: int, explanation: "Explanation") -
 def explanation_json(explanation: "Explanation") -> dict[str, object]:
     """An explanation as JSON fields."""
 
-    def pieces(items: "Explanation", name: str) -> list[dict[str, object]]:
-        return [{"text": p.text, "span": list(p.span), "drop": p.drop} for p in getattr(items, name)]
+    def pieces(items: "tuple[Piece, ...]") -> list[dict[str, object]]:
+        return [{"text": piece.text, "span": list(piece.span), "drop": piece.drop} for piece in items]
 
     return {
-        "sentences": pieces(explanation, "sentences"),
-        "words": pieces(explanation, "words"),
+        "sentences": pieces(explanation.sentences),
+        "words": pieces(explanation.words),
         "faithfulness": {"top_drop": explanation.top_drop, "random_drop": explanation.random_drop},
     }
 
 
-def print_json(ranking: "Ranking", explanations: "list[Explanation]") -> None:
-    """The ranking as one JSON document on standard output."""
-    fields = ranking_json(ranking)
-    if explanations:
-        fields["explanations"] = [explanation_json(explanation) for explanation in explanations]
-    sys.stdout.write(json.dumps(fields, ensure_ascii=False, indent=1) + "\n")
-
-
-def print_json_lines(ranking: "Ranking", explanations: "list[Explanation]") -> None:
-    """The ranking as one JSON object a result on standard output."""
-    for position, result in enumerate(ranking):
-        fields = result_json(result)
-        if explanations:
-            fields["explanation"] = explanation_json(explanations[position])
-        sys.stdout.write(json.dumps(fields, ensure_ascii=False) + "\n")
+def print_machine(ranking: "Ranking", explanations: "list[Explanation]", *, as_lines: bool) -> None:
+    """The ranking as JSON; explanations, if any, inside the results they explain."""
+    document = ranking_json(ranking)
+    results = [result_json(result) for result in ranking]
+    for fields, explanation in zip(results, explanations, strict=False):
+        fields["explanation"] = explanation_json(explanation)
+    print_json({**document, "results": results}, results, as_lines=as_lines)

@@ -1,5 +1,9 @@
 """Rankings for a terminal and as JSON. Text from documents is printed as it is, never read as markup."""
 
+import json
+import sys
+from collections.abc import Iterable, Mapping
+
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -63,6 +67,14 @@ def print_usage(console: Console, ranking: Ranking, what: str) -> None:
     console.print(Text("  " + "  ·  ".join(parts), style="bright_black"))
     if ranking.degraded:
         console.print(Text(f"  degraded: {ranking.degraded}", style="yellow"))
+
+
+def print_json(document: Mapping[str, object], lines: Iterable[Mapping[str, object]], *, as_lines: bool) -> None:
+    """The whole as one JSON document on standard output, or its items as one JSON object a line."""
+    if as_lines:
+        sys.stdout.writelines(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+    else:
+        sys.stdout.write(json.dumps(document, ensure_ascii=False, indent=1) + "\n")
 
 
 def result_json(result: RankedDocument) -> dict[str, object]:

@@ -6,6 +6,7 @@ what is inside the weights.
 
 import hashlib
 import json
+import mmap
 import re
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
@@ -78,6 +79,11 @@ class ModelFiles:
     @property
     def _positions_after_padding(self) -> bool:
         return self.config.get("model_type") in POSITIONS_AFTER_PADDING
+
+    def uses_operator(self, *names: str) -> bool:
+        """Whether an ONNX model has one of these operators: their names stand in the file as plain bytes."""
+        with self.weights[0].open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            return any(content.find(name.encode()) >= 0 for name in names)
 
     def fingerprint(self) -> str:
         """A hash that changes when the model does: config and tokenizer by content, weights by size and time."""

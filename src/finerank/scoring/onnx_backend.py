@@ -5,9 +5,6 @@ the whole batch, so that a pair's logit would move with its company: by up to 0.
 run one pair at a time, which is bit-exact, needs no padding, and costs 1.2x the time of a batched run.
 """
 
-import mmap
-from pathlib import Path
-
 import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
@@ -38,7 +35,7 @@ class OnnxBackend:
         self._inputs = {item.name: item.type for item in self._session.get_inputs()}
         self._check(str(path))
         self._pad_id = files.pad_id
-        self._one_by_one = _quantised_at_run_time(path)
+        self._one_by_one = files.uses_operator("DynamicQuantizeLinear")
 
     def forward(self, batch: Batch) -> NDArray[np.float32]:
         ids, types, mask = batch.padded(self._pad_id)
@@ -77,9 +74,3 @@ class OnnxBackend:
 
 def _rows(batch: Batch) -> list[tuple[int, int]]:
     return [(index, int(length)) for index, length in enumerate(batch.lengths)]
-
-
-def _quantised_at_run_time(path: Path) -> bool:
-    """Whether the graph holds a DynamicQuantizeLinear node: its name stands in the file as plain bytes."""
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        return content.find(b"DynamicQuantizeLinear") >= 0
