@@ -8,6 +8,7 @@ layer computes only what the score reads, the first token. Needs the extra `torc
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from itertools import groupby
 from pathlib import Path
 from typing import Any, Self
@@ -98,6 +99,13 @@ class Layout:
             first += pairs
 
 
+@cache
+def has_varlen(device: torch.device) -> bool:
+    """Whether torch's variable-length attention runs there: its kernels need an NVIDIA GPU of compute capability 8.0
+    (Ampere, 2020) or newer; a T4 or a V100 takes the other path."""
+    return varlen_attn is not None and device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
+
+
 def attend(query: Tensor, key: Tensor, value: Tensor, layout: Layout) -> Tensor:
     """Softmax attention inside each pair, over packed rows.
 
@@ -105,7 +113,7 @@ def attend(query: Tensor, key: Tensor, value: Tensor, layout: Layout) -> Tensor:
     Returns the shape of `query`.
     """
     one_row = len(query) == len(layout.lengths) < len(key)
-    if varlen_attn is not None and query.is_cuda and query.dtype != torch.float32:
+    if query.dtype != torch.float32 and query.shape[-1] % 8 == 0 and has_varlen(query.device):
         longest = max(layout.lengths)
         starts = torch.arange(len(query) + 1, device=query.device, dtype=torch.int32) if one_row else layout.starts
         attended = varlen_attn(query, key, value, starts, layout.starts, 1 if one_row else longest, longest)
