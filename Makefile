@@ -5,6 +5,7 @@ PYTHON ?= python3
 TORCH ?= 2.13.0
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+BENCH_PIP = $(@D)/bin/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test check format bench model clean
@@ -28,13 +29,14 @@ format: .venv/dev ## format the code and fix what ruff can fix
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
-bench: .venv-bench/ready model ## compare with the peers; prints a table, writes benchmarks/results/
+bench: .venv-bench/ready .venv-bench-optimum/ready model .assets/xlm-roberta-tokenizer/tokenizer.json ## compare with the peers; prints tables, writes benchmarks/results/
 	@.venv-bench/bin/python -m benchmarks.compare $(ARGS)
+	@.venv-bench/bin/python -m benchmarks.gpu
 
 model: src/finerank/models/ms-marco-MiniLM-L-12-v2-int8/model.onnx ## fetch the default model
 
 clean: ## remove what the other targets made
-	rm -rf .venv .venv-bench .assets src/finerank/models/*/
+	rm -rf .venv .venv-bench .venv-bench-optimum .assets src/finerank/models/*/
 
 src/finerank/models/ms-marco-MiniLM-L-12-v2-int8/model.onnx: | .venv/base
 	@$(BIN)/python tools/fetch_assets.py model
@@ -57,9 +59,18 @@ src/finerank/models/ms-marco-MiniLM-L-12-v2-int8/model.onnx: | .venv/base
 	@$(PIP) -e '.[dev]'
 	@touch $@
 
+# A peer that cannot be installed is left out, and the comparison says so.
 .venv-bench/ready: benchmarks/requirements.txt pyproject.toml
 	@echo "installing finerank and its peers into .venv-bench"
-	@$(PYTHON) -m venv .venv-bench
-	@.venv-bench/bin/python -m pip install --quiet "torch==$(TORCH)+cpu" 2>/dev/null || .venv-bench/bin/python -m pip install --quiet "torch==$(TORCH)"
-	@.venv-bench/bin/python -m pip install --quiet -e '.[all]' -r benchmarks/requirements.txt
+	@$(PYTHON) -m venv $(@D)
+	@$(BENCH_PIP) "torch==$(TORCH)+cpu" 2>/dev/null || $(BENCH_PIP) "torch==$(TORCH)"
+	@$(BENCH_PIP) -e '.[all]'
+	@$(BENCH_PIP) -r $< || grep -v '^#' $< | xargs -n 1 $(BENCH_PIP) || true
+	@touch $@
+
+.venv-bench-optimum/ready: benchmarks/requirements-optimum.txt
+	@echo "installing sentence-transformers' ONNX and OpenVINO backends into .venv-bench-optimum"
+	@$(PYTHON) -m venv $(@D)
+	@$(BENCH_PIP) "torch==$(TORCH)+cpu" 2>/dev/null || $(BENCH_PIP) "torch==$(TORCH)"
+	@$(BENCH_PIP) -r $< || true
 	@touch $@

@@ -7,8 +7,9 @@ python -m benchmarks.compare --systems finerank-int8,flashrank --workloads 1x100
 
 import argparse
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,10 @@ from benchmarks.measure import Candidate, Outcome, cold_start, interleaved_round
 from benchmarks.models import folder_of
 from benchmarks.paths import ENVIRONMENTS, python
 from benchmarks.systems import REFERENCE, SYSTEMS
-from benchmarks.workloads import WORKLOADS, Query, build, describe, tokenizer_of
+from benchmarks.workloads import WORKLOADS, Workload, build, describe, tokenizer_of
 
 COLD_STARTS = 5
+QUICK = ["1x100", "1x1"]
 
 
 def main() -> None:
@@ -30,25 +32,20 @@ def main() -> None:
     console = Console(stderr=True, highlight=False)
     names = [name for name in SYSTEMS if name in options.systems or name == REFERENCE]
     candidates, systems = _candidates(names, console)
+    if REFERENCE not in candidates:
+        raise SystemExit(f"the reference, {REFERENCE}, cannot run: {systems[REFERENCE]['not_run']['all workloads']}")
     result: dict[str, Any] = {
         "measured": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": machine.machine(),
         "commit": machine.commit(),
-        "settings": {"rounds": options.rounds, "quick": options.quick, "reference": REFERENCE},
+        "settings": {"quick": options.quick, "reference": REFERENCE, "rounds": options.rounds or "the workload's"},
         "versions": _versions_and_sizes(systems),
         "workloads": {},
         "systems": systems,
     }
-    tokenizer = tokenizer_of(folder_of("fp32"))
     for name in options.workloads:
-        workload = WORKLOADS[name].smaller() if options.quick else WORKLOADS[name]
-        queries = build(workload, tokenizer)
-        console.print(f"{name}: {options.rounds} rounds of {len(candidates)} systems")
-        load = machine.load_average()
-        outcomes = interleaved_rounds(candidates, queries, options.rounds, workload.repeats)
-        result["workloads"][name] = {**describe(workload, queries, tokenizer), "load_average_before": load}
-        _record(name, outcomes, queries, systems)
-    _record_cold_starts(candidates, systems, 1 if options.quick else COLD_STARTS, console)
+        result["workloads"][name] = _measure(name, _sized(WORKLOADS[name], options), candidates, systems, console)
+    _measure_cold_starts(candidates, systems, 1 if options.quick else COLD_STARTS, console)
     report.show(result, Console(width=max(Console().width, 110)))
     path = options.out or (None if options.quick else report.result_path(result["machine"]))
     if path:
@@ -61,17 +58,16 @@ def _options() -> argparse.Namespace:
         prog="python -m benchmarks.compare", description="Compare finerank with its peers."
     )
     parser.add_argument("--systems", type=_names(SYSTEMS), default=list(SYSTEMS), help=f"of {','.join(SYSTEMS)}")
-    parser.add_argument(
-        "--workloads", type=_names(WORKLOADS), default=list(WORKLOADS), help=f"of {','.join(WORKLOADS)}"
-    )
-    parser.add_argument("--rounds", type=int, default=5, help="measurements of each system; the median counts")
+    parser.add_argument("--workloads", type=_names(WORKLOADS), help=f"of {','.join(WORKLOADS)}")
+    parser.add_argument("--rounds", type=int, help="measurements of each system, of which the median counts")
     parser.add_argument(
         "--out", type=Path, help="where the JSON goes; default benchmarks/results/<date>-<machine>.json"
     )
-    parser.add_argument("--quick", action="store_true", help="a trial run: small workloads, one round, nothing written")
+    parser.add_argument(
+        "--quick", action="store_true", help="a trial: small workloads, one round, JSON only with --out"
+    )
     options = parser.parse_args()
-    if options.quick:
-        options.rounds = 1
+    options.workloads = options.workloads or (QUICK if options.quick else list(WORKLOADS))
     return options
 
 
@@ -117,28 +113,44 @@ def _versions_and_sizes(systems: Mapping[str, Any]) -> dict[str, Any]:
     return versions
 
 
-def _record(
-    workload: str, outcomes: Mapping[str, Outcome], queries: Sequence[Query], systems: Mapping[str, Any]
-) -> None:
-    passages = [len(some) for _, some in queries]
+def _sized(workload: Workload, options: argparse.Namespace) -> Workload:
+    workload = workload.smaller() if options.quick else workload
+    return replace(workload, rounds=options.rounds) if options.rounds else workload
+
+
+def _measure(
+    name: str, workload: Workload, candidates: Mapping[str, Candidate], systems: Mapping[str, Any], console: Console
+) -> dict[str, Any]:
+    """The facts of a workload; each system's figures go into its record."""
+    tokenizer = tokenizer_of(folder_of("fp32"))
+    queries = build(workload, tokenizer)
+    facts = {**describe(workload, queries, tokenizer), "load_average_before": machine.load_average()}
+    console.print(f"{name}: {workload.rounds} rounds of {len(candidates)} systems")
+    outcomes = interleaved_rounds(candidates, queries, workload.rounds, workload.repeats)
     reference = outcomes[REFERENCE]
     if reference.failure:
         raise SystemExit(f"the reference, {REFERENCE}, failed: {reference.failure}")
-    for name, outcome in outcomes.items():
+    for system, outcome in outcomes.items():
         if outcome.failure:
-            systems[name]["not_run"][workload] = outcome.failure
-            continue
-        seconds = outcome.median("seconds")
-        systems[name]["workloads"][workload] = {
-            "seconds": [answer["seconds"] for answer in outcome.answers],
-            "pairs_per_s": sum(passages) / seconds,
-            "ratio": reference.median("seconds") / seconds,
-            "peak_memory_mb": max(answer["peak_memory_mb"] for answer in outcome.answers),
-            **asdict(agreement(outcome.answers[-1]["logits"], reference.answers[-1]["logits"], passages)),
-        }
+            systems[system]["not_run"][name] = outcome.failure
+        else:
+            systems[system]["workloads"][name] = _figures(outcome, reference, [len(some) for _, some in queries])
+    return facts
 
 
-def _record_cold_starts(
+def _figures(outcome: Outcome, reference: Outcome, passages: list[int]) -> dict[str, Any]:
+    """`passages`: how many each query has."""
+    seconds = outcome.median("seconds")
+    return {
+        "seconds": [answer["seconds"] for answer in outcome.answers],
+        "pairs_per_s": sum(passages) / seconds,
+        "ratio": reference.median("seconds") / seconds,
+        "peak_memory_mb": max(answer["peak_memory_mb"] for answer in outcome.answers),
+        **asdict(agreement(outcome.answers[-1]["logits"], reference.answers[-1]["logits"], passages)),
+    }
+
+
+def _measure_cold_starts(
     candidates: Mapping[str, Candidate], systems: Mapping[str, Any], times: int, console: Console
 ) -> None:
     console.print(f"cold start: {times} times {len(candidates)} systems")
@@ -146,7 +158,7 @@ def _record_cold_starts(
     outcomes = {name: Outcome() for name in candidates}
     for _ in range(times):
         for name, candidate in candidates.items():
-            outcomes[name].attempt(lambda candidate=candidate: cold_start(candidate, queries))
+            outcomes[name].attempt(partial(cold_start, candidate, queries))
     for name, outcome in outcomes.items():
         if outcome.failure:
             systems[name]["not_run"]["cold start"] = outcome.failure

@@ -6,7 +6,7 @@ python -m benchmarks.installed 'finerank' 'finerank[torch]'    as JSON
 import json
 import sys
 from collections.abc import Iterable
-from importlib.metadata import Distribution, distribution, distributions
+from importlib.metadata import Distribution, PackageNotFoundError, distribution, distributions
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -14,9 +14,13 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 
-def size_mb(requirements: Iterable[str]) -> float:
-    """Size on disk of the distributions that `requirements` bring in, themselves included, in units of 10^6 bytes."""
-    return sum(_size(distribution(name)) for name in closure(requirements)) / 1e6
+def size_mb(requirements: Iterable[str]) -> float | None:
+    """Size on disk of the distributions that `requirements` bring in, themselves included, in units of 10^6 bytes;
+    None if one of them is not installed."""
+    try:
+        return sum(_size(distribution(name)) for name in closure(requirements)) / 1e6
+    except PackageNotFoundError:
+        return None
 
 
 def closure(requirements: Iterable[str]) -> set[str]:

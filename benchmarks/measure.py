@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -108,12 +109,12 @@ def interleaved_rounds(
         workers: dict[str, Worker] = {}
         for name, candidate in candidates.items():
             workers[name] = stack.enter_context(Worker(candidate, file))
-            outcomes[name].attempt(lambda worker=workers[name]: worker.score(1))
+            outcomes[name].attempt(partial(workers[name].score, 1))
         for outcome in outcomes.values():
             outcome.answers.clear()
         for _ in range(rounds):
             for name, worker in workers.items():
-                outcomes[name].attempt(lambda worker=worker: worker.score(len(queries), repeats))
+                outcomes[name].attempt(partial(worker.score, len(queries), repeats))
     return outcomes
 
 

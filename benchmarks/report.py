@@ -68,8 +68,8 @@ def _start_table(systems: Result) -> Table:
     table.add_column("cold start s", justify="right")
     table.add_column("installed MB", justify="right")
     for system in systems.values():
-        if "cold_start_s" in system:
-            table.add_row(system["label"], f"{system['cold_start_s']:.1f}", f"{system['installed_mb']:.0f}")
+        start, size = system.get("cold_start_s"), system.get("installed_mb")
+        table.add_row(system["label"], "-" if start is None else f"{start:.1f}", "-" if size is None else f"{size:.0f}")
     return table
 
 

@@ -55,24 +55,27 @@ QUESTIONS = {
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """`queries` requests of `passages` passages each, `shortest` to `longest` tokens a passage; scored `repeats`
-    times a round, where once would be too short to time."""
+    """`queries` requests of `passages` passages each, `shortest` to `longest` tokens a passage.
+
+    Measured in `rounds`, and `repeats` times in each where once would be too short to time.
+    """
 
     queries: int
     passages: int
     shortest: int
     longest: int
     seed: int
+    rounds: int = 5
     repeats: int = 1
 
     def smaller(self) -> "Workload":
-        """For a trial run: at most 4 queries of 10 passages."""
-        return replace(self, queries=min(self.queries, 4), passages=min(self.passages, 10))
+        """For a trial run: at most 4 queries of 10 passages, one round."""
+        return replace(self, queries=min(self.queries, 4), passages=min(self.passages, 10), rounds=1)
 
 
 WORKLOADS = {
     "1x100": Workload(1, 100, 20, 512, seed=1),
-    "32x20": Workload(32, 20, 20, 512, seed=2),
+    "32x20": Workload(32, 20, 20, 512, seed=2, rounds=3),
     "1x10x512": Workload(1, 10, 512, 512, seed=3),
     "1x1": Workload(1, 1, 128, 128, seed=4, repeats=20),
 }

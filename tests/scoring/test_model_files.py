@@ -122,6 +122,10 @@ def relative_positions(folder: Path) -> None:
     reconfigure(folder, position_embedding_type="relative_key")
 
 
+def empty_weights(folder: Path) -> None:
+    (folder / "model.safetensors").write_bytes(b"")
+
+
 def nothing(folder: Path) -> None:
     pass
 
@@ -133,53 +137,24 @@ def nothing(folder: Path) -> None:
         (garbled_config, {}, BrokenModel, "config.json: not readable as JSON: .*; download it again"),
         (config_of_a_list, {}, BrokenModel, "config.json: holds no JSON object; download it again"),
         (no_weights, {}, BrokenModel, r"no weights \(model.safetensors or model.onnx\); download"),
-        (
-            pickled_weights,
-            {},
-            BrokenModel,
-            r"only pickled weights \(pytorch_model.bin\).*save_pretrained\(out\)",
-        ),
+        (pickled_weights, {}, BrokenModel, r"only pickled weights \(pytorch_model.bin\).*save_pretrained\(out\)"),
         (two_labels, {}, UnsupportedModel, "has 2 labels; a reranker has one"),
         (two_labels_in_the_weights_alone, {}, UnsupportedModel, "has 2 labels; a reranker has one"),
-        (
-            causal_lm,
-            {},
-            UnsupportedModel,
-            "a language model .Qwen3ForCausalLM.*such as BAAI/bge-reranker-v2-m3",
-        ),
+        (causal_lm, {}, UnsupportedModel, "a language model .Qwen3ForCausalLM.*such as BAAI/bge-reranker-v2-m3"),
         (bare_encoder, {}, UnsupportedModel, "BertModel, and a reranker is .*has no scoring head"),
         (no_architecture, {}, UnsupportedModel, "names the architecture none"),
         (one_shard_of_two, {}, BrokenModel, "has 1 of 2 weight shards; download the others"),
-        (
-            truncated_weights,
-            {},
-            BrokenModel,
-            r"model\.safetensors: truncated or damaged: .* Download it again",
-        ),
+        (truncated_weights, {}, BrokenModel, r"model\.safetensors: truncated or damaged: .* Download it again"),
         (truncated_weights, {"backend": "transformers"}, BrokenModel, "transformers cannot load it: .*again"),
         (lfs_pointer, {}, BrokenModel, "a Git LFS pointer, not the file; run `git lfs pull`"),
         (no_head, {}, BrokenModel, r"no weights named classifier\.weight\. .*without its head cannot rank"),
-        (
-            no_head,
-            {"backend": "transformers"},
-            BrokenModel,
-            "named classifier.bias. .*without its head cannot rank",
-        ),
+        (no_head, {"backend": "transformers"}, BrokenModel, "named classifier.bias. .*without its head cannot rank"),
         (no_tokenizer, {}, UnsupportedModel, "no tokenizer finerank reads: .*AutoTokenizer"),
         (sentencepiece_for_bert, {}, UnsupportedModel, "no tokenizer finerank reads: .*AutoTokenizer"),
-        (
-            relative_positions,
-            {},
-            UnsupportedModel,
-            "relative position embeddings; use backend='transformers'",
-        ),
-        (
-            nothing,
-            {"dtype": "int8"},
-            BrokenModel,
-            "no int8 ONNX file; make one with `finerank export .* int8`",
-        ),
+        (relative_positions, {}, UnsupportedModel, "relative position embeddings; use backend='transformers'"),
+        (nothing, {"dtype": "int8"}, BrokenModel, "no int8 ONNX file; make one with `finerank export .* int8`"),
         (nothing, {"backend": "onnx"}, BrokenModel, "no ONNX file; make one with `finerank export .* fp32`"),
+        (empty_weights, {}, BrokenModel, r"model\.safetensors: is empty; download it again"),
         (nothing, {"max_length": 129}, InvalidSetting, "max_length=129: .* has positions for 128 tokens"),
     ],
 )
@@ -228,8 +203,8 @@ def test_an_onnx_file_in_a_folder_of_its_own_uses_the_files_above(default_model,
 
 
 def test_what_runs_a_model_is_read_off_its_files_or_asked_for(folder):
-    (folder / "model.onnx").touch()
-    (folder / "model.onnx_data").touch()
+    for name in ("model.onnx", "model.onnx_data"):
+        (folder / name).write_text("a graph")
     assert find_model(folder).backend == "torch"
     assert find_model(folder, backend="transformers").backend == "transformers"
     onnx = find_model(folder, backend="onnx")
@@ -246,8 +221,8 @@ def test_sharded_weights_give_the_same_logits(make_model, tmp_path, model_type, 
     model.save_pretrained(tmp_path, max_shard_size="40KB")
     assert len(list(tmp_path.glob("*.safetensors"))) > 2
     assert len(find_model(tmp_path).weights) > 2
-    one, many = (Reranker.from_pretrained(path).rank("what is it?", real_texts[:5]) for path in (whole, tmp_path))
-    assert [result.logit for result in one] == [result.logit for result in many]
+    # Not bit for bit: where in memory a weight lies is enough to change the last bit.
+    assert logits_of(tmp_path, real_texts[:5]) == pytest.approx(logits_of(whole, real_texts[:5]), abs=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -432,7 +407,8 @@ def test_only_the_files_needed_are_downloaded_and_only_once(hub, load):
 def test_a_downloaded_model_ranks_like_its_original(hub, load, real_texts):
     shutil.rmtree(hub.folder / "onnx")
     downloaded = load()[0]
-    assert logits_of(Path(downloaded), real_texts[:3]) == logits_of(hub.folder, real_texts[:3])
+    original = logits_of(hub.folder, real_texts[:3])
+    assert logits_of(Path(downloaded), real_texts[:3]) == pytest.approx(original, abs=1e-5)
 
 
 def test_what_is_cached_does_not_decide_what_is_loaded(hub, load):

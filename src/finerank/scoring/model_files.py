@@ -256,8 +256,11 @@ def _check_architecture(name: str, config: Mapping[str, Any]) -> None:
 
 def _check_not_pointer(path: Path) -> None:
     with path.open("rb") as file:
-        if file.read(40).startswith(b"version https://git-lfs"):
-            raise BrokenModel(f"{path}: is a Git LFS pointer, not the file; run `git lfs pull` in its folder.")
+        start = file.read(40)
+    if not start:
+        raise BrokenModel(f"{path}: is empty; download it again.")
+    if start.startswith(b"version https://git-lfs"):
+        raise BrokenModel(f"{path}: is a Git LFS pointer, not the file; run `git lfs pull` in its folder.")
 
 
 def _from_hub(name: str, revision: str | None, backend: str, dtype: str) -> Path:

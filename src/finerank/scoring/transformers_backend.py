@@ -17,7 +17,7 @@ from finerank.scoring.torch_backend import DTYPES, out_of_memory_reported
 
 try:
     import torch
-    from transformers import AutoConfig, AutoModelForSequenceClassification
+    from transformers import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING, AutoConfig, AutoModelForSequenceClassification
 except ImportError as error:
     raise MissingExtra("this model's architecture", "transformers") from error
 
@@ -32,7 +32,8 @@ class TransformersBackend:
             torch.set_num_threads(threads)
         self._device = torch.device(device.name)
         self._pad_id = files.pad_id
-        self._model = load_model(files, DTYPES[device.precision]).to(self._device).eval()
+        with out_of_memory_reported():
+            self._model = load_model(files, DTYPES[device.precision]).to(self._device).eval()
         self._takes_types = "token_type_ids" in inspect.signature(self._model.forward).parameters
 
     def forward(self, batch: Batch) -> NDArray[np.float32]:
@@ -51,15 +52,22 @@ class TransformersBackend:
 def load_model(files: ModelFiles, dtype: torch.dtype) -> torch.nn.Module:
     """The model as transformers builds it; raises `UnsupportedModel` or `BrokenModel`."""
     try:
-        AutoConfig.from_pretrained(files.folder, trust_remote_code=False)
-    except (ValueError, KeyError) as error:
+        config = AutoConfig.from_pretrained(files.folder, trust_remote_code=False)
+        if type(config) not in MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING:
+            raise ValueError(f"{type(config).__name__} has no sequence classifier")
+    except Exception as error:  # ValueError, KeyError, and a validation error of the hub's library
         raise UnsupportedModel(
             f"{files.name}: transformers has no architecture of its own for model_type "
             f"{files.config.get('model_type')!r}. Code from a model's repository is not run; try its ONNX export."
         ) from error
     try:
         model, report = AutoModelForSequenceClassification.from_pretrained(
-            files.folder, dtype=dtype, use_safetensors=True, local_files_only=True, output_loading_info=True
+            files.folder,
+            dtype=dtype,
+            use_safetensors=True,
+            local_files_only=True,
+            trust_remote_code=False,
+            output_loading_info=True,
         )
     except Exception as error:  # safetensors, torch and transformers each raise their own
         raise BrokenModel(f"{files.folder}: transformers cannot load it: {error}. Download it again.") from error
