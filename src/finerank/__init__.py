@@ -21,6 +21,7 @@ from finerank.errors import (
     ModelError,
     ModelNotFound,
     OutOfMemory,
+    ParityFailed,
     ScoreError,
     UnsupportedModel,
 )
@@ -47,6 +48,7 @@ __all__ = [
     "ModelNotFound",
     "OutOfMemory",
     "PairScore",
+    "ParityFailed",
     "RankedDocument",
     "Ranker",
     "Ranking",

@@ -36,7 +36,8 @@ class Explanation:
     """`sentences` in text order, `words` of the best sentence in text order.
 
     Faithfulness: `top_drop` is what removing the best sentence costs, `random_drop` what removing another one costs
-    on average (the expectation over a random choice). The further top_drop is above, the more the explanation says.
+    on average (the expectation over a random choice). As the best sentence is the one with the largest drop, top_drop
+    is never below: how far above it lies tells how much of the score hangs on one sentence.
     With one sentence there is nothing to compare, and `random_drop` is None.
     """
 

@@ -44,8 +44,8 @@ class RankedDocument:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What a ranking cost: pairs and tokens scored, documents truncated, pairs answered by the cache, and seconds
-    by stage. A chunked document counts one pair a passage.
+    """What a ranking took: pairs and their tokens (those the cache answered too), documents truncated, pairs answered
+    by the cache, and seconds by stage. A chunked document counts one pair a passage.
 
     `rank_many` shares its stages between requests: each ranking then carries the seconds of the whole call.
     """
@@ -85,11 +85,12 @@ class Ranking(Sequence[RankedDocument]):
 
 @dataclass(frozen=True, slots=True)
 class PairScore:
-    """The score of one query-passage pair, as in `RankedDocument`."""
+    """The score of one query-passage pair, with the marks of `RankedDocument` and `Ranking`."""
 
     score: float
     logit: float
     truncated: bool = False
+    degraded: str = ""
 
 
 class Ranker(Protocol):

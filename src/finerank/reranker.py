@@ -6,17 +6,18 @@
 """
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Self, Unpack
 
 import finerank.explain
-from finerank.errors import InvalidInput, InvalidSetting
+from finerank.errors import BrokenModel, InvalidInput, InvalidSetting, OutOfMemory, ScoreError
 from finerank.explain import Explanation
 from finerank.ranking import Document, PairScore, Ranking, Span, Usage, rank_by_score
-from finerank.scoring.backend import open_backend
+from finerank.scoring.backend import ScoringBackend, open_backend
 from finerank.scoring.batch import EncodedPair
 from finerank.scoring.cache import open_cache
 from finerank.scoring.device import Device, choose_device
@@ -76,16 +77,18 @@ class Reranker:
         files = find_model(settings.model, settings.revision, settings.backend, settings.dtype)
         device = _device_for(files, settings)
         tokenizer = load_tokenizer(files.tokenizer)
+        _check_vocabulary(files, tokenizer.get_vocab_size())
         encoder = PairEncoder(tokenizer, _max_length(files, settings.max_length))
-        on_cpu = Device("cpu", "fp32")
+        backend, device = _open(files, device, settings)
         cache = open_cache(settings.cache, settings.cache_entries)
+        how = f"{files.backend} {device.kind} {device.precision} {settings.deterministic}"
         scorer = Scorer(
-            open_backend(files, device, settings.threads),
+            backend,
             max_batch_tokens=settings.batch_tokens or BATCH_TOKENS[device.kind],
-            namespace=f"{files.fingerprint()} {files.backend} {device.precision}" if cache else "",
+            namespace=f"{files.fingerprint()} {how}" if cache else "",
             cache=cache,
             deterministic=settings.deterministic,
-            open_fallback=(lambda: open_backend(files, on_cpu, settings.threads))
+            open_fallback=(lambda: open_backend(files, Device(), settings.threads))
             if settings.fallback == "cpu" and device.kind != "cpu"
             else None,
         )
@@ -110,7 +113,7 @@ class Reranker:
         `top_n` keeps the first n; `threshold` (0..1, default from the settings) drops lower scores. No documents give
         an empty ranking. Raises `InvalidInput` naming the index of what cannot be scored.
         """
-        return self.rank_many([(query, documents)], top_n=top_n, threshold=threshold, progress=progress)[0]
+        return self._rank_all("", [(query, documents)], top_n, threshold, progress)[0]
 
     def rank_many(
         self,
@@ -120,29 +123,21 @@ class Reranker:
         threshold: float | None = None,
         progress: Progress | None = None,
     ) -> list[Ranking]:
-        """One ranking a request, all scored in shared batches."""
-        if top_n is not None and (not isinstance(top_n, int) or top_n < 0):
-            raise InvalidSetting(f"top_n={top_n!r}: must be a whole number, 0 or more")
-        check_threshold(threshold)
-        threshold = self.settings.threshold if threshold is None else threshold
-        start = time.perf_counter()
-        jobs = [self._encode(query, check_documents(documents)) for query, documents in requests]
-        encode_s = time.perf_counter() - start
-        scores = self._scorer.score([pair for job in jobs for pair in job.pairs], progress)
-        seconds = {"encode": encode_s, "forward": scores.seconds}
-        rankings, first = [], 0
-        for job in jobs:
-            last = first + len(job.pairs)
-            rankings.append(self._ranking(job, scores, slice(first, last), top_n, threshold))
-            first = last
-        seconds["total"] = time.perf_counter() - start
-        return [replace(ranking, usage=replace(ranking.usage, seconds=seconds)) for ranking in rankings]
+        """One ranking a request, all scored in shared batches. Errors are those of `rank`, with the request's index."""
+        return self._rank_all("requests[{}]: ", requests, top_n, threshold, progress)
 
     def score_pairs(self, pairs: Iterable[tuple[str, str]], *, progress: Progress | None = None) -> list[PairScore]:
-        """The score of each (query, passage), in the order given; a passage too long is cut, or chunked and pooled."""
-        requests = [(query, [text]) for query, text in pairs]
-        rankings = self.rank_many(requests, threshold=0.0, progress=progress)
-        return [PairScore(result.score, result.logit, result.truncated) for (result,) in rankings]
+        """The score of each (query, passage), in the order given; a passage too long is cut, or chunked and pooled.
+
+        Raises `InvalidInput` naming the index of a pair that cannot be scored.
+        """
+        requests = [(query, [passage]) for query, passage in check_pairs(pairs)]
+        rankings = self._rank_all("pairs[{}]: ", requests, None, 0.0, progress)
+        return [
+            PairScore(result.score, result.logit, result.truncated, ranking.degraded)
+            for ranking in rankings
+            for result in ranking
+        ]
 
     def explain(self, query: str, document: str | Document) -> Explanation:
         """Which sentences, and which words of the best one, carry the document's score; see `Explanation`.
@@ -182,6 +177,36 @@ class Reranker:
 
     def __repr__(self) -> str:
         return f"Reranker({self.model!r}, {self.device.name}, {self.device.precision}, max_length={self.max_length})"
+
+    def _rank_all(
+        self,
+        place: str,
+        requests: Iterable[tuple[str, Sequence[str | Document]]],
+        top_n: int | None,
+        threshold: float | None,
+        progress: Progress | None,
+    ) -> list[Ranking]:
+        """Rank requests together; `place` is put before an error's message, with the request's index."""
+        if top_n is not None and (not isinstance(top_n, int) or top_n < 0):
+            raise InvalidSetting(f"top_n={top_n!r}: must be a whole number, 0 or more")
+        check_threshold(threshold)
+        threshold = self.settings.threshold if threshold is None else threshold
+        start = time.perf_counter()
+        jobs = []
+        for index, (query, documents) in enumerate(requests):
+            with _placed(place, index):
+                jobs.append(self._encode(query, check_documents(documents)))
+        encode_s = time.perf_counter() - start
+        scores = self._scorer.score([pair for job in jobs for pair in job.pairs], progress)
+        seconds = {"encode": encode_s, "forward": scores.seconds}
+        rankings, first = [], 0
+        for index, job in enumerate(jobs):
+            last = first + len(job.pairs)
+            with _placed(place, index):
+                rankings.append(self._ranking(job, scores, slice(first, last), top_n, threshold))
+            first = last
+        seconds["total"] = time.perf_counter() - start
+        return [replace(ranking, usage=replace(ranking.usage, seconds=seconds)) for ranking in rankings]
 
     def _encode_query(self, query: str) -> EncodedQuery:
         return self._encoder.encode_query(self.settings.template.replace("{query}", check_query(query)))
@@ -236,6 +261,27 @@ class Reranker:
         return Ranking(results, self.model, usage, scores.degraded)
 
 
+@contextmanager
+def _placed(place: str, index: int) -> Iterator[None]:
+    """Puts the place, with the index, before the message of an error about the input."""
+    try:
+        yield
+    except (InvalidInput, ScoreError) as error:
+        raise type(error)(place.format(index) + str(error)) from error
+
+
+def check_pairs(pairs: Iterable[object]) -> list[tuple[str, str]]:
+    """The pairs, if each is two strings; else `InvalidInput` naming the index."""
+    checked = []
+    for index, pair in enumerate(pairs):
+        if not isinstance(pair, tuple | list) or len(pair) != 2:
+            raise InvalidInput(f"pairs[{index}] is {_kind(pair)}; it must be a query and a passage")
+        if not isinstance(pair[1], str):
+            raise InvalidInput(f"pairs[{index}]: the passage is {_kind(pair[1])}; it must be a string")
+        checked.append((pair[0], pair[1]))
+    return checked
+
+
 def check_query(query: object) -> str:
     """The query, if it is text with something in it; else `InvalidInput`."""
     if not isinstance(query, str):
@@ -277,8 +323,38 @@ def _device_for(files: ModelFiles, settings: Settings) -> Device:
     if settings.dtype in ("fp16", "bf16"):
         raise InvalidSetting(f"dtype={settings.dtype!r}: an ONNX model has the precision of its file; use auto")
     quantised = files.uses_operator("DynamicQuantizeLinear", "MatMulNBits", "QLinearMatMul", "MatMulInteger")
+    if settings.dtype == "fp32" and quantised:
+        raise InvalidSetting(f"dtype='fp32': {files.name} is quantised to int8; use dtype='auto' or another file")
+    if settings.dtype == "int8" and not quantised:
+        raise InvalidSetting(
+            f"dtype='int8': {files.name} is not quantised; make it so with `finerank export MODEL OUT --precision int8`"
+        )
     precision = "int8" if quantised else "as exported"
     return Device("cpu", precision, (), "ONNX models run on the CPU")
+
+
+def _open(files: ModelFiles, device: Device, settings: Settings) -> tuple[ScoringBackend, Device]:
+    """The model on the device, or on the CPU if it does not fit and the settings allow that."""
+    try:
+        return open_backend(files, device, settings.threads), device
+    except OutOfMemory as error:
+        if settings.fallback != "cpu" or device.kind == "cpu":
+            raise OutOfMemory(
+                f"{files.name} does not fit into the memory of {device.name}: {error}. Use device='cpu', "
+                "fallback='cpu' or a smaller model."
+            ) from error
+        device = Device("cpu", "fp32", device.checks, f"the model does not fit into the memory of {device.name}")
+    return open_backend(files, device, settings.threads), device
+
+
+def _check_vocabulary(files: ModelFiles, tokens: int) -> None:
+    """Raise `BrokenModel` if the tokenizer makes tokens that the model has no embedding for."""
+    vocabulary = files.config.get("vocab_size")
+    if isinstance(vocabulary, int) and tokens > vocabulary:
+        raise BrokenModel(
+            f"{files.tokenizer}: makes {tokens} tokens, and config.json says {vocabulary}. They belong to different "
+            "models; download both again."
+        )
 
 
 def _max_length(files: ModelFiles, given: int | None) -> int:

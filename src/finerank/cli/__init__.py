@@ -4,7 +4,7 @@ Exit codes: 0 done; 1 something failed, with the remedy on standard error; 2 wro
 batch were bad.
 """
 
-import os
+import io
 import sys
 from importlib import import_module
 from typing import Annotated
@@ -49,14 +49,12 @@ def _print_version(wanted: bool) -> None:
 
 def main() -> None:
     """The `finerank` command."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # text may hold what the terminal cannot show
     wanted = tuple(word for word in sys.argv[1:2] if word in COMMANDS) or COMMANDS
     try:
         build_app(wanted)()
     except FinerankError as error:
         typer.secho(f"finerank: {error}", fg=typer.colors.RED, err=True)
-        sys.exit(1)
-    except KeyboardInterrupt:
-        sys.exit(130)
-    except BrokenPipeError:  # the reader of our output is gone: there is nobody left to tell
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)

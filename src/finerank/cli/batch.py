@@ -8,17 +8,17 @@ import json
 import os
 import sys
 from collections.abc import Iterable, Iterator
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, TextIO
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from finerank.cli.candidates import parse_document
 from finerank.cli.render import ranking_json
-from finerank.errors import FinerankError, InvalidInput, InvalidSetting
+from finerank.errors import InvalidInput, InvalidSetting, OutOfMemory, ScoreError
 from finerank.ranking import Document
 
 if TYPE_CHECKING:
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 GROUP_DOCUMENTS = 512
 """Documents scored together: enough to fill batches, and few enough that a kill loses little."""
+
+_LINE_START = b'{"line": '
 
 SOME_LINES_BAD = 3
 """The exit code when the run is done and some lines were bad."""
@@ -44,10 +46,12 @@ class Request:
 
 def rank_batch(reranker: "Reranker", source: Path, out: Path | None, top_n: int | None) -> int:
     """Rank every line of `source` into `out` (or standard output); returns the exit code."""
+    if out is not None and out.exists() and source.exists() and out.samefile(source):
+        raise InvalidSetting(f"--out {out}: is the input; name another")
     done = resume_point(out, reranker.model) if out is not None else 0
     bad = 0
     with _open_input(source) as lines, _open_output(out) as sink, _progress() as bar:
-        task = bar.add_task("ranking", lines=done)
+        task = bar.add_task("ranking", total=None, lines=done)
         for group in groups(read_requests(lines, done)):
             for request, answer in zip(group, answers(reranker, group, top_n), strict=True):
                 sink.write(json.dumps({"line": request.line, **answer}, ensure_ascii=False) + "\n")
@@ -62,25 +66,27 @@ def rank_batch(reranker: "Reranker", source: Path, out: Path | None, top_n: int 
 
 
 def resume_point(out: Path, model: str) -> int:
-    """The number of the last request answered in `out`; a half-written last line is cut off.
+    """The number of the last request answered in `out`; a half-written last line of ours is cut off.
 
-    Raises `InvalidSetting` if the file was not written by such a run, or with another model.
+    Raises `InvalidSetting`, and changes nothing, if the file was not written by such a run, or with another model.
     """
     if not out.exists() or out.stat().st_size == 0:
         return 0
+    foreign = InvalidSetting(f"{out}: exists and is not the output of a batch run; name another")
     with out.open("r+b") as file:
         end = _end_of_last_line(file)
+        file.seek(end)
+        begun = file.read(len(_LINE_START))
+        if not _LINE_START.startswith(begun):
+            raise foreign
+        try:
+            answer = json.loads(_line_before(file, end)) if end else {"line": 0}
+            line, written_by = int(answer["line"]), answer.get("model", model)
+        except (ValueError, KeyError, TypeError) as error:
+            raise foreign from error
+        if written_by != model:
+            raise InvalidSetting(f"{out}: was begun with the model {written_by}, not {model}; name another")
         file.truncate(end)
-        if end == 0:
-            return 0
-        last = _line_before(file, end)
-    try:
-        answer = json.loads(last)
-        line, written_by = int(answer["line"]), answer.get("model", model)
-    except (ValueError, KeyError, TypeError) as error:
-        raise InvalidSetting(f"{out}: exists and is not the output of a batch run; name another") from error
-    if written_by != model:
-        raise InvalidSetting(f"{out}: was begun with the model {written_by}, not {model}; name another")
     return line
 
 
@@ -122,14 +128,18 @@ def groups(requests: Iterable[Request]) -> Iterator[list[Request]]:
 
 
 def answers(reranker: "Reranker", group: list[Request], top_n: int | None) -> list[dict[str, object]]:
-    """What each request of the group gets. If the group fails, its requests are tried one by one."""
+    """What each request of the group gets. If one cannot be scored, they are tried one by one; a failure that is not
+    of a request's making, a full disk say, ends the run and is not written down as a bad line."""
     good = [request for request in group if not request.error]
+    failure = ""
     try:
         rankings = reranker.rank_many([(request.query, request.documents) for request in good], top_n=top_n)
-    except FinerankError as error:
-        if len(group) == 1:
-            return [{**_id(group[0]), "error": str(error)}]
+    except (InvalidInput, ScoreError, OutOfMemory) as error:
+        failure = str(error)
+    if failure and len(group) > 1:
         return [answer for request in group for answer in answers(reranker, [request], top_n)]
+    if failure:
+        return [{**_id(group[0]), "error": failure}]
     ranked = {request.line: ranking_json(ranking) for request, ranking in zip(good, rankings, strict=True)}
     return [{**_id(request), **ranked.get(request.line, {"error": request.error})} for request in group]
 
@@ -171,15 +181,19 @@ def _line_before(file: IO[bytes], end: int) -> bytes:
         size *= 4
 
 
-def _open_input(source: Path):  # type: ignore[no-untyped-def]  # noqa: ANN202
+def _open_input(source: Path) -> AbstractContextManager[TextIO]:
     try:
-        return nullcontext(sys.stdin) if str(source) == "-" else source.open(encoding="utf-8", errors="replace")
+        return nullcontext(sys.stdin) if str(source) == "-" else source.open(encoding="utf-8-sig", errors="replace")
     except OSError as error:
         raise InvalidInput(f"{source}: {error.strerror}") from error
 
 
-def _open_output(out: Path | None):  # type: ignore[no-untyped-def]  # noqa: ANN202
-    return nullcontext(sys.stdout) if out is None else out.open("a", encoding="utf-8")
+def _open_output(out: Path | None) -> AbstractContextManager[TextIO]:
+    try:
+        # A lone surrogate becomes \udXXX, which is its JSON escape.
+        return nullcontext(sys.stdout) if out is None else out.open("a", encoding="utf-8", errors="backslashreplace")
+    except OSError as error:
+        raise InvalidSetting(f"--out {out}: {error.strerror}") from error
 
 
 def _progress() -> Progress:

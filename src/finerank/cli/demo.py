@@ -60,7 +60,7 @@ def demo(
             console.print(Text(reranker.device.reason, style="bright_black"))
         if reranker.device.checks:
             console.print(checks_table(reranker.device.checks))
-        ranking = reranker.rank(FIRST_QUERY, FIRST_PASSAGES)
+        ranking = reranker.rank(FIRST_QUERY, FIRST_PASSAGES, threshold=0.0)
         console.print(Text(f"\n{FIRST_QUERY}", style="bold"))
         console.print(ranking_table(ranking, 0.5))
         print_usage(console, ranking, reranker.model)
@@ -80,7 +80,7 @@ def try_trap(reranker: "Reranker", trap: KeywordTrap, console: Console) -> tuple
     overlap = bm25(trap.query, passages)
     overlap_ms = (time.perf_counter() - start) * 1000
     by_overlap = sorted(range(len(passages)), key=lambda index: -overlap[index])
-    ranking = reranker.rank(trap.query, passages)
+    ranking = reranker.rank(trap.query, passages, threshold=0.0)
     model_ms = ranking.usage.seconds["total"] * 1000
     table = Table(box=None, padding=(0, 1), show_edge=False, header_style="dim", expand=True)
     table.add_column("#", justify="right")

@@ -138,7 +138,7 @@ def _model(model: str | None, device: str | None, dtype: str | None, checksums: 
             yield Check(path.name, True, _file(path, checksums))
         yield _memory(0.3 + _COPIES * sum(path.stat().st_size for path in files.weights) / 2**30)
         start = time.perf_counter()
-        with options.load_reranker(model, device=device, dtype=dtype) as reranker:
+        with options.load_reranker(model, device=device, dtype=dtype, cache="off") as reranker:
             seconds = time.perf_counter() - start
             yield Check("loads", True, f"{reranker!r} in {seconds:.2f} s")
             if reranker.device.reason:

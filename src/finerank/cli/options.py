@@ -1,6 +1,5 @@
 """The options that every command that loads a model takes, and the loading."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
@@ -23,6 +22,11 @@ LongDocuments = Annotated[str | None, typer.Option(help=option_help("long_docume
 Pooling = Annotated[str | None, typer.Option(help=option_help("pooling"), show_default=False)]
 Clean = Annotated[bool | None, typer.Option("--clean", help=option_help("clean"), show_default=False)]
 Cache = Annotated[str | None, typer.Option(help=option_help("cache"), show_default=False)]
+CacheEntries = Annotated[int | None, typer.Option(help=option_help("cache_entries"), show_default=False)]
+ChunkOverlap = Annotated[int | None, typer.Option(help=option_help("chunk_overlap"), show_default=False)]
+Deterministic = Annotated[
+    bool | None, typer.Option("--deterministic", help=option_help("deterministic"), show_default=False)
+]
 Fallback = Annotated[str | None, typer.Option(help=option_help("fallback"), show_default=False)]
 Threshold = Annotated[float | None, typer.Option(help=option_help("threshold"), show_default=False)]
 TopN = Annotated[int | None, typer.Option(min=0, help="keep the first N", show_default=False)]
@@ -34,5 +38,4 @@ def load_reranker(model: str | None, **options: object) -> "Reranker":
     """`Reranker.from_pretrained` with the options that were given; the settings fill in the rest."""
     from finerank.reranker import Reranker
 
-    name = str(Path(model).expanduser()) if model else None
-    return Reranker.from_pretrained(name, **cast("Options", {k: v for k, v in options.items() if v is not None}))
+    return Reranker.from_pretrained(model, **cast("Options", {k: v for k, v in options.items() if v is not None}))

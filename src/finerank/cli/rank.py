@@ -14,7 +14,7 @@ from finerank.cli.render import print_json, print_usage, ranking_json, ranking_t
 
 if TYPE_CHECKING:
     from finerank.explain import Explanation, Piece
-    from finerank.ranking import Ranking
+    from finerank.ranking import RankedDocument, Ranking
     from finerank.reranker import Reranker
 
 GOOD = 0.5
@@ -53,15 +53,20 @@ def rank(
     pooling: options.Pooling = None,
     clean: options.Clean = None,
     cache: options.Cache = None,
+    cache_entries: options.CacheEntries = None,
+    chunk_overlap: options.ChunkOverlap = None,
+    deterministic: options.Deterministic = None,
     fallback: options.Fallback = None,
 ) -> None:
     """Put documents in order of how well they answer QUERY.
 
-    Candidates come from FILES, from --docs, or from standard input, one a line. On a terminal every candidate is
-    shown, green from the threshold up and red under it; --json and --jsonl leave out what is under it.
+    Candidates come from FILES, from --docs, or from standard input, one a line. The table shows every candidate, green
+    from the threshold up and red under it; --json and --jsonl leave out what is under it.
     """
     if (query is None) == (batch is None):
         raise typer.BadParameter("give a QUERY, or --batch FILE, and not both")
+    if batch is not None and (docs is not None or explain or as_json):
+        raise typer.BadParameter("--batch writes JSON lines; --docs, --explain and --json do not go with it")
     if out is not None and batch is None:
         raise typer.BadParameter("--out goes with --batch; redirect standard output instead")
     documents = read_candidates(files or [], docs) if query is not None else []
@@ -69,6 +74,7 @@ def rank(
         "revision": revision, "backend": backend, "device": device, "dtype": dtype, "max_length": max_length,
         "batch_tokens": batch_tokens, "threads": threads, "template": template, "long_documents": long_documents,
         "pooling": pooling, "clean": clean, "cache": cache, "fallback": fallback, "threshold": threshold,
+        "cache_entries": cache_entries, "chunk_overlap": chunk_overlap, "deterministic": deterministic,
     }  # fmt: skip
     with options.load_reranker(model, **load) as reranker:
         if batch is not None:
@@ -93,18 +99,20 @@ def print_table(reranker: "Reranker", ranking: "Ranking", explanations: "list[Ex
     good = GOOD if reranker.settings.threshold is None else reranker.settings.threshold
     console.print(ranking_table(ranking, good))
     for result, explanation in zip(ranking, explanations, strict=False):
-        print_explanation(console, result.rank, explanation)
+        print_explanation(console, result, explanation)
     print_usage(console, ranking, f"{reranker.model} on {reranker.device.name} ({reranker.device.precision})")
+    if reranker.device.checks and reranker.device.reason:
+        console.print(Text(f"  not on the GPU: {reranker.device.reason}", style="bright_black"))
 
 
-def print_explanation(console: Console, rank: int, explanation: "Explanation") -> None:
+def print_explanation(console: Console, result: "RankedDocument", explanation: "Explanation") -> None:
     """The sentence that carries most, its words shaded by what they carry, and the faithfulness figure."""
     best = explanation.best_sentence
-    line = Text(f"{rank:>3} ", style="bold")
+    line = Text(f"{result.rank:>3} ", style="bold")
     line.append(f"{best.drop:+.2f} ", style="magenta")
-    start = best.span[0]
+    start, end = best.span
     strongest = max((word.drop for word in explanation.words), default=0.0)
-    shaded = Text(best.text)
+    shaded = Text(result.document.text[start:end])  # spans lie in the original, where `clean` left text out
     for word in explanation.words:
         if strongest > 0 and word.drop > 0.25 * strongest:
             style = "bold green" if word.drop > 0.6 * strongest else "green"

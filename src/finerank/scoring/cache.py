@@ -13,14 +13,14 @@ from finerank.errors import CacheError
 from finerank.scoring.batch import EncodedPair
 
 
-def pair_key(namespace: str, pair: EncodedPair) -> bytes:
-    """A 16-byte key for what the model reads: `namespace` (model, revision, precision) and the pair's tokens.
+def pair_key(namespace: bytes, pair: EncodedPair) -> bytes:
+    """A 16-byte key for what the model reads: `namespace` (a hash of model and precision) and the pair's tokens.
 
     Query, template and passage are inside the token sequence, set apart by its separators: two pairs with one key are
     the same model input.
     """
     digest = hashlib.blake2b(digest_size=16, person=b"finerank-score-1")
-    digest.update(hashlib.blake2b(namespace.encode(), digest_size=16).digest())
+    digest.update(namespace)
     digest.update(pair.token_ids.tobytes())
     digest.update(pair.type_ids.tobytes())
     return digest.digest()

@@ -12,8 +12,10 @@ from dataclasses import dataclass
 
 from finerank.errors import DeviceUnavailable, InvalidSetting
 
-HALF_TOLERANCE = 2e-2
+HALF_TOLERANCE = 3e-2
 """Largest difference, relative to the largest value, between the half-precision and the float32 trial forward."""
+
+_NO_DEVICE = 100  # CUDA_ERROR_NO_DEVICE
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,22 +56,23 @@ def choose_device(requested: str = "auto", dtype: str = "auto") -> Device:
         raise InvalidSetting("dtype='int8': only ONNX models come in int8; see `finerank export --precision int8`")
     if kind == "cpu":
         return Device("cpu", "fp32" if dtype == "auto" else dtype)
-    checks = check_gpu(requested if kind != "auto" else _usual_gpu())
+    precision = "fp16" if dtype == "auto" else dtype
+    checks = check_gpu(requested if kind != "auto" else _usual_gpu(), precision)
     failed = next((check for check in checks if not check.passed), None)
     if failed is None:
-        precision = "fp16" if dtype == "auto" else dtype
         return Device(_usual_gpu() if kind == "auto" else requested, precision, checks)
     if kind != "auto":
         raise DeviceUnavailable(f"device={requested!r}: {failed.name}: {failed.found}. {failed.remedy}")
     return Device("cpu", "fp32" if dtype == "auto" else dtype, checks, f"{failed.name}: {failed.found}")
 
 
-def check_gpu(name: str) -> tuple[Check, ...]:
-    """The three checks of a GPU, in order, up to the first that fails."""
+def check_gpu(name: str, precision: str = "fp16") -> tuple[Check, ...]:
+    """The three checks of a GPU, in order, up to the first that fails. For fp32 the third, the trial forward in half
+    precision, is left out."""
 
     def run() -> Iterator[Check]:
-        for check in _CHECKS:
-            result = check(name)
+        for check in _CHECKS if precision != "fp32" else _CHECKS[:2]:
+            result = check(name, precision)
             yield result
             if not result.passed:
                 return
@@ -81,7 +84,7 @@ def _usual_gpu() -> str:
     return "mps" if platform.system() == "Darwin" else "cuda"
 
 
-def _driver_answers(name: str) -> Check:
+def _driver_answers(name: str, precision: str) -> Check:
     what = "GPU driver"
     if name == "mps":
         return Check(what, platform.machine() == "arm64", platform.platform(), "Metal needs Apple silicon.")
@@ -91,14 +94,17 @@ def _driver_answers(name: str) -> Check:
     except OSError:
         return Check(what, False, "no NVIDIA driver", f"Install it ({library} was not found), or use device='cpu'.")
     count, version = ctypes.c_int(0), ctypes.c_int(0)
-    if error := cuda.cuInit(0) or cuda.cuDeviceGetCount(ctypes.byref(count)):
+    error = cuda.cuInit(0) or cuda.cuDeviceGetCount(ctypes.byref(count))
+    if error == _NO_DEVICE or not (error or count.value):
+        return Check(what, False, "a driver, and no GPU visible to it", "Look at CUDA_VISIBLE_DEVICES and nvidia-smi.")
+    if error:
         return Check(what, False, f"CUDA error {error}", "Run nvidia-smi; reload the driver or reboot.")
     cuda.cuDriverGetVersion(ctypes.byref(version))
     found = f"{count.value} GPU(s), driver for CUDA {version.value // 1000}.{version.value % 1000 // 10}"
-    return Check(what, count.value > 0, found, "No GPU is visible: look at CUDA_VISIBLE_DEVICES.")
+    return Check(what, True, found)
 
 
-def _torch_sees(name: str) -> Check:
+def _torch_sees(name: str, precision: str) -> Check:
     what = "torch sees it"
     try:
         import torch
@@ -120,10 +126,10 @@ def _torch_sees(name: str) -> Check:
     return Check(what, True, f"{torch.cuda.get_device_name(number)}, {memory:.0f} GiB, torch {torch.__version__}")
 
 
-def _half_forward_agrees(name: str) -> Check:
+def _half_forward_agrees(name: str, precision: str) -> Check:
     what = "half-precision forward"
     try:
-        difference = half_precision_difference(name)
+        difference = half_precision_difference(name, precision)
     except RuntimeError as error:
         first_line = str(error).partition("\n")[0]
         return Check(what, False, first_line, "The GPU does not run torch's kernels: match torch to the driver.")
@@ -131,8 +137,8 @@ def _half_forward_agrees(name: str) -> Check:
     return Check(what, agrees, f"differs from float32 by {difference:.1e}", "Use device='cpu' or dtype='fp32'.")
 
 
-def half_precision_difference(name: str) -> float:
-    """Largest relative difference between a seeded transformer block in fp16 on `name` and in fp32 on the CPU.
+def half_precision_difference(name: str, precision: str = "fp16") -> float:
+    """Largest relative difference between a seeded transformer block in fp16 or bf16 on `name` and in fp32 on the CPU.
 
     Infinite if the half-precision result holds NaN or infinity.
     """
@@ -153,10 +159,10 @@ def half_precision_difference(name: str) -> float:
         y: torch.Tensor = F.linear(F.gelu(F.linear(x, first)), second)
         return y.float().cpu()
 
-    exact, half = forward("cpu", torch.float32), forward(name, torch.float16)
+    exact, half = forward("cpu", torch.float32), forward(name, torch.bfloat16 if precision == "bf16" else torch.float16)
     if not half.isfinite().all():
         return float("inf")
     return float((half - exact).abs().max() / exact.abs().max())
 
 
-_CHECKS: tuple[Callable[[str], Check], ...] = (_driver_answers, _torch_sees, _half_forward_agrees)
+_CHECKS: tuple[Callable[[str, str], Check], ...] = (_driver_answers, _torch_sees, _half_forward_agrees)

@@ -86,14 +86,9 @@ class ModelFiles:
             return any(content.find(name.encode()) >= 0 for name in names)
 
     def fingerprint(self) -> str:
-        """A hash that changes when the model does: config and tokenizer by content, weights by size and time."""
-        digest = hashlib.sha256()
-        digest.update((self.folder / "config.json").read_bytes())
-        digest.update(self.tokenizer.read_bytes())
-        for path in self.weights:
-            status = path.stat()
-            digest.update(f"{path.name} {status.st_size} {status.st_mtime_ns}".encode())
-        return digest.hexdigest()
+        """A hash of the content of config, tokenizer and weights; about 2 s a GB, and less on the hub's own files."""
+        paths = (self.folder / "config.json", self.tokenizer, *self.weights)
+        return hashlib.sha256(" ".join(map(_content_hash, paths)).encode()).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,10 +143,11 @@ def _files_in(folder: Path) -> set[str]:
 def _from_onnx_file(name: str, path: Path) -> ModelFiles:
     if not path.is_file():
         raise ModelNotFound(f"model {name!r}: no such file")
+    path = path.absolute()
     folder = path.parent if (path.parent / "config.json").is_file() else path.parent.parent
-    names = [file.name for file in folder.glob("*")]
-    choice = _Choice("onnx", (str(path.resolve().relative_to(folder.resolve())),), _choose_tokenizer(names, name))
-    return _describe(name, folder, choice)
+    names = _files_in(folder)
+    graph = path.relative_to(folder).as_posix()
+    return _describe(name, folder, _Choice("onnx", _with_data(graph, names), _choose_tokenizer(names, name)))
 
 
 def _choose(names: Iterable[str], model: str, backend: str, dtype: str) -> _Choice:
@@ -160,16 +156,22 @@ def _choose(names: Iterable[str], model: str, backend: str, dtype: str) -> _Choi
     if "config.json" not in present:
         raise BrokenModel(f"{model}: has no config.json; download the model's folder again, whole.")
     safetensors = _safetensors(present, model)
-    onnx = next((name for name in (_ONNX_INT8 if dtype == "int8" else _ONNX + _ONNX_INT8) if name in present), None)
+    onnx = next(
+        (name for name in (_ONNX_INT8 + _ONNX if dtype == "int8" else _ONNX + _ONNX_INT8) if name in present), None
+    )
     torch_wanted = backend in ("torch", "transformers") or (backend == "auto" and dtype != "int8")
     if torch_wanted and safetensors and (backend != "auto" or find_spec("torch") or not onnx):
         if not find_spec("torch"):
             raise MissingExtra(f"{model}: a safetensors model", "torch")
-        return _Choice(backend if backend != "auto" else "torch", safetensors, _choose_tokenizer(present, model))
+        return _Choice(backend, safetensors, _choose_tokenizer(present, model))
     if onnx and backend in ("auto", "onnx"):
-        data = tuple(sorted(name for name in present if name.startswith(onnx) and name != onnx))
-        return _Choice("onnx", (onnx, *data), _choose_tokenizer(present, model))
+        return _Choice("onnx", _with_data(onnx, present), _choose_tokenizer(present, model))
     raise BrokenModel(_no_weights(present, model, backend, dtype))
+
+
+def _with_data(graph: str, present: set[str]) -> tuple[str, ...]:
+    """An ONNX graph and the files beside it that hold its weights."""
+    return (graph, *sorted(name for name in present if name.startswith(graph) and name != graph))
 
 
 def _safetensors(present: set[str], model: str) -> tuple[str, ...]:
@@ -216,8 +218,12 @@ def _describe(name: str, folder: Path, choice: _Choice) -> ModelFiles:
     if choice.tokenizer != "tokenizer.json" and config.get("model_type") != "xlm-roberta":
         raise _unknown_tokenizer(name)  # others number the same pieces differently
     backend = choice.backend
+    if backend == "auto":
+        backend = "torch" if config.get("model_type") in FAMILIES else "transformers"
     if backend == "torch" and config.get("model_type") not in FAMILIES:
-        backend = "transformers"
+        raise UnsupportedModel(
+            f"{name}: model_type {config.get('model_type')!r}; use backend='transformers' or 'auto'."
+        )
     weights = tuple(folder / weight for weight in choice.weights)
     for path in weights:
         _check_not_pointer(path)
@@ -254,6 +260,15 @@ def _check_architecture(name: str, config: Mapping[str, Any]) -> None:
         raise UnsupportedModel(f"{name}: has {labels} labels; a reranker has one. It is a classifier of another kind.")
 
 
+def _content_hash(path: Path) -> str:
+    """SHA-256 of a file; the hub's cache names large files by it."""
+    target = path.resolve()
+    if target.parent.name == "blobs" and re.fullmatch("[0-9a-f]{64}", target.name):
+        return target.name
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def _check_not_pointer(path: Path) -> None:
     with path.open("rb") as file:
         start = file.read(40)
@@ -275,10 +290,12 @@ def _from_hub(name: str, revision: str | None, backend: str, dtype: str) -> Path
     if isinstance(cached, str) and _is_whole(Path(cached).parent, name, backend, dtype):
         return Path(cached).parent
     try:
-        listed = HfApi().list_repo_files(name, revision=revision)
+        info = HfApi().model_info(name, revision=revision)
+        listed = [file.rfilename for file in info.siblings or []]
         choice = _choose(listed, name, backend, dtype)
+        _remember(str(info.sha), listed)
         wanted = ["config.json", "tokenizer_config.json", _SHARD_INDEX, choice.tokenizer, *choice.weights]
-        folder = Path(snapshot_download(name, revision=revision, allow_patterns=wanted))
+        return Path(snapshot_download(name, revision=revision, allow_patterns=wanted))
     except OfflineModeIsEnabled as error:
         raise ModelNotFound(f"{name}: not in the local cache, and HF_HUB_OFFLINE forbids a download.") from error
     except ModelError:
@@ -289,10 +306,6 @@ def _from_hub(name: str, revision: str | None, backend: str, dtype: str) -> Path
             f"{name}: cannot be downloaded: {first_line}. Check the name, the revision "
             f"({revision or 'main'}) and the network; HF_ENDPOINT names a mirror; a gated model needs HF_TOKEN."
         ) from error
-    with suppress(OSError):  # a cache that cannot be written to is no reason to fail
-        _listing(folder).parent.mkdir(parents=True, exist_ok=True)
-        _listing(folder).write_text(json.dumps(listed), encoding="utf-8")
-    return folder
 
 
 def _is_whole(folder: Path, name: str, backend: str, dtype: str) -> bool:
@@ -301,7 +314,7 @@ def _is_whole(folder: Path, name: str, backend: str, dtype: str) -> bool:
     What happens to be cached does not decide: a model downloaded as int8 must not stand in for its fp32 original. A
     snapshot that another tool downloaded has no listing, and is taken as it is.
     """
-    listing, present = _listing(folder), _files_in(folder)
+    listing, present = _listing(folder.name), _files_in(folder)
     try:
         listed = json.loads(listing.read_text(encoding="utf-8")) if listing.is_file() else present
         choice = _choose(listed, name, backend, dtype)
@@ -310,6 +323,12 @@ def _is_whole(folder: Path, name: str, backend: str, dtype: str) -> bool:
     return {choice.tokenizer, *choice.weights} <= present
 
 
-def _listing(snapshot: Path) -> Path:
+def _remember(commit: str, listed: list[str]) -> None:
+    with suppress(OSError):  # a cache that cannot be written to is no reason to fail
+        _listing(commit).parent.mkdir(parents=True, exist_ok=True)
+        _listing(commit).write_text(json.dumps(listed), encoding="utf-8")
+
+
+def _listing(commit: str) -> Path:
     """Where the names of all files of a hub commit are kept; a snapshot's folder is named for its commit."""
-    return cache_dir() / "hub" / f"{snapshot.name}.json"
+    return cache_dir() / "hub" / f"{commit}.json"

@@ -3,6 +3,8 @@
 Knows nothing about text, documents or order.
 """
 
+import hashlib
+import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -11,10 +13,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from finerank.errors import OutOfMemory
+from finerank.errors import CacheError, FinerankError, OutOfMemory
 from finerank.scoring.backend import ScoringBackend
 from finerank.scoring.batch import Batch, EncodedPair, plan_batches
 from finerank.scoring.cache import ScoreCache, pair_key
+
+logger = logging.getLogger("finerank")
 
 Progress = Callable[[int, int], None]
 """Called with pairs done and pairs in all."""
@@ -47,18 +51,21 @@ class Scorer:
     ) -> None:
         self.backend = backend
         self.max_batch_tokens = max_batch_tokens
-        self._namespace = namespace
+        self._namespace = hashlib.blake2b(namespace.encode(), digest_size=16).digest()
         self._cache = cache
         self._deterministic = deterministic
         self._open_fallback = open_fallback
         self._fallback: ScoringBackend | None = None
-        self._fallback_lock = threading.Lock()
+        self._forward_lock = threading.Lock()
+        self._closed = False
 
     def score(self, pairs: Sequence[EncodedPair], progress: Progress | None = None) -> Scores:
         """The logit of every pair, in the order given.
 
         Raises `OutOfMemory` when even one pair does not fit and there is no fallback.
         """
+        if self._closed:
+            raise FinerankError("the reranker is closed; load it again")
         keys = [pair_key(self._namespace, pair) for pair in pairs]
         first_of = {key: index for index, key in reversed(list(enumerate(keys)))}
         found = self._look_up(list(first_of))
@@ -68,7 +75,7 @@ class Scorer:
         seconds = time.perf_counter() - start
         fresh = {keys[index]: logit for index, logit in zip(misses, logits, strict=True)}
         if self._cache is not None and not degraded:
-            self._cache.put_many((key, logit) for key, logit in fresh.items() if np.isfinite(logit))
+            self._keep({key: logit for key, logit in fresh.items() if np.isfinite(logit)})
         known = {**found, **fresh}
         return Scores(
             logits=np.array([known[key] for key in keys], np.float64),
@@ -78,7 +85,10 @@ class Scorer:
         )
 
     def close(self) -> None:
-        """Release the model and the cache."""
+        """Release the model and the cache; a second call does nothing."""
+        if self._closed:
+            return
+        self._closed = True
         for resource in (self.backend, self._fallback, self._cache):
             if resource is not None:
                 resource.close()
@@ -88,6 +98,14 @@ class Scorer:
             return {}
         return {key: logit for key, logit in zip(keys, self._cache.get_many(keys), strict=True) if logit is not None}
 
+    def _keep(self, logits: dict[bytes, float]) -> None:
+        """Put scores into the cache. They are computed: a full disk is reported, and costs no ranking."""
+        try:
+            if self._cache is not None:
+                self._cache.put_many(logits.items())
+        except CacheError as error:
+            logger.warning("scores are not cached: %s", error)
+
     def _forward_all(self, pairs: Sequence[EncodedPair], progress: Progress | None) -> tuple[list[float], str]:
         logits = [0.0] * len(pairs)
         done, degraded = 0, ""
@@ -95,7 +113,8 @@ class Scorer:
         while waiting:
             group = waiting.pop()
             try:
-                values = self.backend.forward(Batch.of([pairs[index] for index in group]))
+                with self._forward_lock:  # one batch at a time: two would double the memory, and gain nothing
+                    values = self.backend.forward(Batch.of([pairs[index] for index in group]))
             except OutOfMemory as error:
                 if len(group) > 1:
                     self.max_batch_tokens = min(self.max_batch_tokens, sum(len(pairs[i]) for i in group) // 2)
@@ -121,8 +140,8 @@ class Scorer:
                 f"one pair of {len(pair)} tokens does not fit into the device's memory: {error}. Use a smaller "
                 "max_length, device='cpu', or fallback='cpu'."
             ) from error
-        with self._fallback_lock:
+        reason = f"scored partly on the CPU: one pair of {len(pair)} tokens does not fit into the GPU's memory"
+        with self._forward_lock:
             if self._fallback is None:
                 self._fallback = self._open_fallback()
-        reason = f"scored partly on the CPU: one pair of {len(pair)} tokens does not fit into the GPU's memory"
-        return self._fallback.forward(Batch.of([pair])), reason
+            return self._fallback.forward(Batch.of([pair])), reason

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import cache
 from itertools import groupby
 from pathlib import Path
+from traceback import clear_frames
 from typing import Any, Self
 
 import numpy as np
@@ -47,7 +48,8 @@ class TorchBackend:
         if threads:
             torch.set_num_threads(threads)
         self._device = torch.device(device.name)
-        self._model = CrossEncoder.load(files, self._device, DTYPES[device.precision])
+        with out_of_memory_reported():
+            self._model = CrossEncoder.load(files, self._device, DTYPES[device.precision])
 
     def forward(self, batch: Batch) -> NDArray[np.float32]:
         with out_of_memory_reported(), torch.inference_mode():
@@ -61,7 +63,7 @@ class TorchBackend:
             torch.cuda.empty_cache()
 
 
-_OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
+_OUT_OF_MEMORY = ("ALLOC_FAILED", "out of memory", "can't allocate memory", "not enough memory")
 """What a GPU's libraries say, Linux, and Windows."""
 
 
@@ -70,10 +72,13 @@ def out_of_memory_reported() -> Iterator[None]:
     """Turns torch's several ways of saying "out of memory" into `OutOfMemory`."""
     try:
         yield
-    except RuntimeError as error:
-        text = str(error)
-        if not (isinstance(error, torch.OutOfMemoryError) or any(words in text for words in _OUT_OF_MEMORY)):
+    except (RuntimeError, MemoryError) as error:
+        text = str(error) or type(error).__name__
+        if not (
+            isinstance(error, torch.OutOfMemoryError | MemoryError) or any(words in text for words in _OUT_OF_MEMORY)
+        ):
             raise
+        clear_frames(error.__traceback__)  # they hold the activations
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
         raise OutOfMemory(text.partition("\n")[0]) from error
@@ -101,9 +106,17 @@ class Layout:
 
 @cache
 def has_varlen(device: torch.device) -> bool:
-    """Whether torch's variable-length attention runs there: its kernels need an NVIDIA GPU of compute capability 8.0
-    (Ampere, 2020) or newer; a T4 or a V100 takes the other path."""
-    return varlen_attn is not None and device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
+    """Whether torch's variable-length attention runs there, by trying it. Its kernels need an NVIDIA GPU of compute
+    capability 8.0 (Ampere, 2020) or newer and a torch built with them; a T4 or a V100 takes the other path."""
+    if varlen_attn is None or device.type != "cuda" or torch.cuda.get_device_capability(device) < (8, 0):
+        return False
+    rows = torch.zeros(2, 1, 32, device=device, dtype=torch.float16)
+    starts = torch.tensor([0, 2], device=device, dtype=torch.int32)
+    try:
+        varlen_attn(rows, rows, rows, starts, starts, 2, 2)
+    except RuntimeError:
+        return False
+    return True
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, layout: Layout) -> Tensor:
@@ -148,9 +161,6 @@ class Weights:
             except (SafetensorError, OSError) as error:
                 raise BrokenModel(f"{path}: truncated or damaged: {error}. Download it again.") from error
             self._files.update(dict.fromkeys(file.keys(), file))
-
-    def __contains__(self, name: str) -> bool:
-        return name in self._files
 
     def __call__(self, *names: str, dtype: torch.dtype | None = None) -> Tensor:
         """One tensor, or several laid one under the other."""
@@ -259,10 +269,13 @@ class CrossEncoder:
         out = Linear.load(weights, family.out, dtype=torch.float32)
         if len(out.weight) != 1:
             raise UnsupportedModel(f"{files.name}: has {len(out.weight)} labels; a reranker has one.")
+        words = weights(f"{embeddings}.word_embeddings.weight")
+        positions = weights(f"{embeddings}.position_embeddings.weight")[files.first_position :]
+        _check_sizes(files, words, positions)
         return cls(
-            words=weights(f"{embeddings}.word_embeddings.weight"),
+            words=words,
             types=weights(f"{embeddings}.token_type_embeddings.weight"),
-            positions=weights(f"{embeddings}.position_embeddings.weight")[files.first_position :],
+            positions=positions,
             norm=LayerNorm.load(weights, f"{embeddings}.LayerNorm", float(config["layer_norm_eps"])),
             layers=[
                 Layer.load(weights, f"{encoder}.layer.{index}", config) for index in range(config["num_hidden_layers"])
@@ -282,18 +295,32 @@ class CrossEncoder:
         return self.out(torch.tanh(self.dense(first.float()))).squeeze(1)
 
 
-_CONFIG_DEFAULTS: dict[str, object] = {
-    "hidden_act": "gelu",
-    "layer_norm_eps": 1e-12,
-    "position_embedding_type": "absolute",
-}
+_CONFIG_DEFAULTS = {"hidden_act": "gelu", "layer_norm_eps": 1e-12, "position_embedding_type": "absolute"}
+_CONFIG_NEEDED = ("hidden_size", "num_attention_heads", "num_hidden_layers", "max_position_embeddings")
 
 
 def checked_config(files: ModelFiles) -> dict[str, Any]:
-    """The config with Hugging Face's defaults filled in; raises `UnsupportedModel` on what we do not compute."""
-    config = {**_CONFIG_DEFAULTS, **files.config}
+    """The config with Hugging Face's defaults filled in; raises `BrokenModel` if it is not whole, and
+    `UnsupportedModel` on what we do not compute."""
+    config: dict[str, Any] = {**_CONFIG_DEFAULTS, **files.config}
+    for name in _CONFIG_NEEDED:
+        if not isinstance(config.get(name), int):
+            raise BrokenModel(f"{files.name}: config.json has no {name}; download it again.")
+    if config["hidden_size"] % config["num_attention_heads"]:
+        raise BrokenModel(f"{files.name}: config.json divides {config['hidden_size']} among its heads unevenly.")
     if config["hidden_act"] not in ACTIVATIONS:
         raise UnsupportedModel(f"{files.name}: hidden_act {config['hidden_act']!r}; use backend='transformers'.")
     if config["position_embedding_type"] != "absolute":
         raise UnsupportedModel(f"{files.name}: relative position embeddings; use backend='transformers'.")
     return config
+
+
+def _check_sizes(files: ModelFiles, words: Tensor, positions: Tensor) -> None:
+    """Raise `BrokenModel` where an embedding is smaller than config.json says: on a GPU a look-up beyond its end would
+    take the whole process's CUDA context down."""
+    vocabulary = int(files.config.get("vocab_size", 0))
+    if len(words) < vocabulary or len(positions) < files.usable_length:
+        raise BrokenModel(
+            f"{files.name}: weights for {len(words)} token ids and {len(positions)} positions, and config.json says "
+            f"{vocabulary} and {files.usable_length}. They belong to different models; download both again."
+        )

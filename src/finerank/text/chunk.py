@@ -38,7 +38,7 @@ def sentence_spans(text: str) -> list[Span]:
 def chunk_spans(text: str, count_tokens: CountTokens, max_tokens: int, overlap: int = 0) -> list[Span]:
     """Passages of at most `max_tokens` tokens as [start, end) offsets, in order, that together cover every sentence.
 
-    Neighbours share whole sentences of up to `overlap` tokens. A sentence longer than a passage is cut at spaces
+    Neighbours share whole sentences of up to `overlap` tokens. A sentence longer than a passage is cut, at spaces
     where it has them. Text without a sentence is one empty passage.
     """
     pieces = _fitting_pieces(text, sentence_spans(text), count_tokens, max_tokens)
@@ -72,21 +72,27 @@ def _fitting_pieces(text: str, spans: list[Span], count_tokens: CountTokens, max
     counted: list[tuple[Span, int]] = []
     if not spans:
         return counted
-    for (start, end), tokens in zip(spans, count_tokens([text[a:b] for a, b in spans]), strict=True):
+    followed = [start for start, _ in spans[1:]] + [spans[-1][1]]  # the space between sentences may cost tokens too
+    sizes = count_tokens([text[start:after] for (start, _), after in zip(spans, followed, strict=True)])
+    for (start, end), tokens in zip(spans, sizes, strict=True):
         if tokens <= max_tokens or end - start == 1:
             counted.append(((start, end), tokens))
         else:
-            middle = _middle(text, start, end)
-            halves = [_strip(text, start, middle), _strip(text, middle, end)]
-            counted += _fitting_pieces(text, [(a, b) for a, b in halves if a < b], count_tokens, max_tokens)
+            parts = _parts(text, start, end, max(2, -(-tokens * 4 // (3 * max_tokens))))
+            counted += _fitting_pieces(text, parts, count_tokens, max_tokens)
     return counted
 
 
-def _middle(text: str, start: int, end: int) -> int:
-    """A place to cut near the middle of the span, at white space if there is some in its middle half."""
-    middle, quarter = (start + end) // 2, (end - start) // 4
-    before = max(text.rfind(space, middle - quarter, middle) for space in " \t")
-    return before if before > start else middle
+def _parts(text: str, start: int, end: int, count: int) -> list[Span]:
+    """The span in about `count` parts of like length, cut at white space if there is some near."""
+    size = max(1, (end - start) // count)
+    cuts = [start]
+    while cuts[-1] + size < end:
+        cut = cuts[-1] + size
+        before = max(text.rfind(space, cut - size // 2, cut) for space in " \t")
+        cuts.append(before if before > cuts[-1] else cut)
+    spans = (_strip(text, first, last) for first, last in zip(cuts, [*cuts[1:], end], strict=True))
+    return [(first, last) for first, last in spans if first < last]
 
 
 def _strip(text: str, start: int, end: int) -> Span:

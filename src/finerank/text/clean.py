@@ -15,7 +15,7 @@ _BLOCKS = frozenset(
     {
         *("address", "article", "aside", "blockquote", "br", "dd", "div", "dl", "dt", "figcaption", "figure", "footer"),
         *("form", "h1", "h2", "h3", "h4", "h5", "h6", "header", "hr", "li", "main", "nav", "ol", "option", "p", "pre"),
-        *("section", "table", "tbody", "td", "th", "thead", "title", "tr", "ul"),
+        *("section", "table", "tbody", "td", "th", "thead", "tr", "ul"),
     }
 )
 # Comments; elements whose content is no text (not <head>, whose end tag may be left out); tags; declarations; entities.
@@ -24,7 +24,7 @@ _MARKUP = re.compile(
     r"|<(?P<skipped>script|style|template|noscript|svg|title)\b(?:[^<>]*/>|.*?(?:</(?P=skipped)\s*>|\Z))"
     r"|</?(?P<tag>[a-z][^\s<>/]*+)[^<>]*+>"
     r"|<[!?][^<>]*+>"
-    r"|(?P<entity>&(?:\#\d+|\#x[\da-f]+|[a-z][a-z\d]*);?)",
+    r"|(?P<entity>&(?:\#\d{1,7}|\#x[\da-f]{1,6}|[a-z][a-z\d]{1,31});?)",
     re.IGNORECASE | re.DOTALL,
 )
 

@@ -11,13 +11,14 @@ import shutil
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from inspect import signature
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from finerank.errors import InvalidSetting, MissingExtra, ModelError
+from finerank.errors import InvalidSetting, MissingExtra, ParityFailed
 from finerank.evaluation.keyword_traps import load_traps, trap_languages
 from finerank.reranker import Reranker
 from finerank.scoring.model_files import ModelFiles, find_model
@@ -41,10 +42,6 @@ _INT8_BLOCK = 64
 _INT8_COMPUTE = 4  # MatMulNBits' accuracy_level for int8 products
 _TRAPS_PER_LANGUAGE = 3
 _PROTOBUF_LIMIT = 1_500_000_000  # beyond, weights go beside the graph: a protobuf holds 2 GB
-
-
-class ParityFailed(ModelError):
-    """The exported model does not rank as its source does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +86,7 @@ def export(model: str, out: Path, precision: Precision = "fp32") -> Parity:
             raise ParityFailed(
                 f"{model} in {precision}: logits differ by {parity.logit_difference:.2g} of {parity.logit_spread:.2g}, "
                 f"Kendall's tau is {parity.kendall_tau:.4f}; the limits are {PARITY_LIMITS[precision]}. Nothing was "
-                "written; use fp32."
+                f"written; {'use fp32' if precision == 'int8' else 'this architecture cannot be exported'}."
             )
         if out.exists():
             out.rmdir()
@@ -104,7 +101,7 @@ def compare(source: str, exported: Path, backend: str) -> Parity:
     kept: list[NDArray[np.float64]] = []
     pairs = [(query, passage) for query, passages in _real_text() for passage in passages]
     for model, kind in ((source, backend), (str(exported), "onnx")):
-        with Reranker.from_pretrained(model, backend=kind, device="cpu", dtype="fp32") as reranker:  # type: ignore[arg-type]
+        with Reranker.from_pretrained(model, backend=kind, device="cpu") as reranker:  # type: ignore[arg-type]
             kept.append(np.array([pair.logit for pair in reranker.score_pairs(pairs)]))
     one, other = kept
     return Parity(len(one), float(np.abs(one - other).max()), float(np.ptp(one)), _kendall_tau(one, other))
@@ -157,17 +154,20 @@ class _LogitsOnly(torch.nn.Module):
 def _traced_graph(files: ModelFiles) -> Any:  # noqa: ANN401 - onnx is untyped
     model = load_model(files, torch.float32).eval()
     takes = ["input_ids", "attention_mask"]
-    example = torch.full((2, 16), max(files.pad_id + 1, 5)), torch.ones((2, 16), dtype=torch.long)
+    example = [torch.full((2, 16), max(files.pad_id + 1, 5)), torch.ones((2, 16), dtype=torch.long)]
+    if "token_type_ids" in signature(model.forward).parameters and files.config.get("type_vocab_size", 0) > 1:
+        takes.append("token_type_ids")
+        example.append(torch.zeros((2, 16), dtype=torch.long))
     shape = {0: torch.export.Dim("pairs"), 1: torch.export.Dim("tokens")}
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
             _LogitsOnly(model, takes),
-            example,
+            tuple(example),
             input_names=takes,
             output_names=["logits"],
-            dynamic_shapes=((shape, shape),),
+            dynamic_shapes=((shape,) * len(takes),),
             opset_version=OPSET,
             dynamo=True,
             verbose=False,
