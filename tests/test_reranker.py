@@ -1,3 +1,4 @@
+import sqlite3
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -8,6 +9,7 @@ from hypothesis import strategies as st
 
 from finerank import (
     Document,
+    FinerankError,
     InvalidInput,
     InvalidSetting,
     OutOfMemory,
@@ -292,3 +294,42 @@ def test_leaving_a_with_block_closes_the_backend() -> None:
         assert repr(reranker) == "Reranker('OverlapBackend', cpu, fp32, max_length=512)"
         assert not backend.closed
     assert backend.closed
+
+
+def test_a_bad_pair_or_request_is_named() -> None:
+    reranker = stub_reranker(OverlapBackend(nan_word="poison"))
+    for pairs, place in (
+        ([("q", "d"), ("q", None)], r"pairs\[1\]: the passage is None"),
+        ([("q", "d"), ("", "d")], r"pairs\[1\]: query is empty"),
+        (["ab"], r"pairs\[0\] is of type str"),
+        ([("q", "d", "e")], r"pairs\[0\] is of type tuple"),
+    ):
+        with pytest.raises(InvalidInput, match=place):
+            reranker.score_pairs(pairs)  # type: ignore[arg-type]
+    with pytest.raises(ScoreError, match=r"pairs\[1\]: documents\[0\]"):
+        reranker.score_pairs([("q", "fine"), ("q", "poison")])
+    with pytest.raises(InvalidInput, match=r"requests\[1\]: documents\[2\] is None"):
+        reranker.rank_many([("q", ["d"]), ("q", ["d", "d", None])])  # type: ignore[list-item]
+
+
+def test_a_pair_scored_on_the_fallback_is_marked() -> None:
+    reranker = stub_reranker(OverlapBackend(memory_tokens=8), fallback="cpu")
+    marks = [pair.degraded for pair in reranker.score_pairs([("a b c d e", "f g h")])]
+    assert "partly on the CPU" in marks[0]
+
+
+def test_a_closed_reranker_says_so_and_closes_twice() -> None:
+    reranker = stub_reranker()
+    reranker.close()
+    reranker.close()
+    with pytest.raises(FinerankError, match="closed"):
+        reranker.rank("q", ["d"])
+
+
+def test_a_cache_that_cannot_be_written_costs_no_ranking(tmp_path, caplog: pytest.LogCaptureFixture) -> None:
+    reranker = stub_reranker(cache=str(tmp_path / "scores.db"))
+    sqlite3.connect(tmp_path / "scores.db").execute("DROP TABLE scores").connection.close()
+    reranker._scorer._look_up = lambda keys: {}  # type: ignore[method-assign]  # reading would fail first
+    assert len(reranker.rank("q", ["d"])) == 1
+    assert "not cached" in caplog.text
+    reranker.close()

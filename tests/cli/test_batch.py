@@ -76,12 +76,38 @@ def test_a_run_goes_on_after_the_last_whole_line(tmp_path: Path):
 
 def test_a_last_line_longer_than_a_block_is_found(tmp_path: Path):
     out = tmp_path / "out"
-    out.write_text(json.dumps({"line": 7, "text": "x" * 300_000}) + "\n" + "y" * 200_000, encoding="utf-8")
+    out.write_text(
+        json.dumps({"line": 7, "text": "x" * 300_000}) + "\n" + '{"line": ' + "8" * 200_000, encoding="utf-8"
+    )
     assert resume_point(out, "m") == 7
     assert out.read_text(encoding="utf-8").endswith("}\n")
 
 
-@pytest.mark.parametrize("content", ["hello\n", '{"rank": 1}\n', "[]\n", '{"line": 3, "model": "another"}\n'])
+def test_the_input_is_not_taken_for_the_output(tmp_path: Path):
+    source = requests(tmp_path / "in", 2)
+    before = source.read_bytes()
+    with pytest.raises(InvalidSetting, match="is the input"):
+        rank_batch(stub_reranker(), source, source, None)
+    assert source.read_bytes() == before
+    with pytest.raises(InvalidSetting, match="No such file"):
+        rank_batch(stub_reranker(), source, tmp_path / "missing/out", None)
+
+
+def test_a_lone_surrogate_and_a_byte_order_mark_are_no_bad_lines(tmp_path: Path):
+    source, out = tmp_path / "in", tmp_path / "out"
+    source.write_text('\ufeff{"query": "b", "documents": ["b \\ud83d c"]}\n', encoding="utf-8")
+    assert rank_batch(stub_reranker(), source, out, None) == 0
+    assert outputs(out)[0]["results"][0]["text"] == "b \ud83d c"
+
+
+def test_a_failure_that_is_no_lines_fault_ends_the_run(tmp_path: Path):
+    source, out = requests(tmp_path / "in", 3), tmp_path / "out"
+    with pytest.raises(RuntimeError, match="driver"):
+        rank_batch(stub_reranker(OverlapBackend(error=RuntimeError("driver is gone"))), source, out, None)
+    assert out.read_text(encoding="utf-8") == ""
+
+
+@pytest.mark.parametrize("content", ["hello", "hello\n", '{"rank": 1}\n', "[]\n", '{"line": 3, "model": "another"}\n'])
 def test_a_foreign_file_is_not_overwritten(tmp_path: Path, content: str):
     out = tmp_path / "out"
     out.write_text(content, encoding="utf-8")

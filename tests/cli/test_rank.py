@@ -104,6 +104,23 @@ def test_explanations_are_shown_and_given_as_json():
     assert json.loads(line)["explanation"] == explanation
 
 
+def test_words_of_a_cleaned_document_are_shaded_where_they_stand():
+    html = "<p>To <b class='x'>reset</b> the password, hold the reset button.</p>"
+    (result,) = json.loads(run(QUERY, "--clean", "--explain", "--json", stdin=html).stdout)["results"]
+    assert [html[slice(*word["span"])] for word in result["explanation"]["words"]][:3] == ["To", "reset", "the"]
+    assert "reset</b>" in run(QUERY, "--clean", "--explain", stdin=html).stdout
+
+
+def test_a_lone_surrogate_is_printed_as_its_escape(tmp_path: Path):
+    docs = tmp_path / "docs.jsonl"
+    docs.write_text('"half \\ud83d of it"\n', encoding="utf-8")
+    for form in ("--json", "--jsonl"):
+        completed = finerank("rank", QUERY, "--docs", str(docs), form)
+        assert completed.returncode == 0, completed.stderr
+        assert "half \\ud83d of it" in completed.stdout
+    assert finerank("rank", QUERY, "--docs", str(docs)).returncode == 0
+
+
 def test_markup_in_a_passage_is_printed_as_it_is():
     assert "[bold]reset[/bold]" in run(QUERY, stdin="[bold]reset[/bold] the router").stdout
 
@@ -114,6 +131,7 @@ def test_markup_in_a_passage_is_printed_as_it_is():
         ((), 2, "QUERY"),
         (("query", "--batch", "x"), 2, "QUERY"),
         (("query", "--out", "x"), 2, "--batch"),
+        (("--batch", "x", "--explain"), 2, "--explain"),
         (("query", "no-such-file.txt"), 1, "no-such-file.txt"),
         ((" ", "--docs", "-"), 1, "query is empty"),
         (("query", "--docs", "-", "--threshold", "7"), 1, "between 0 and 1"),

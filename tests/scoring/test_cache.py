@@ -33,7 +33,7 @@ def start_writer(path: Path, name: str, *, size: int, batches: int) -> subproces
 
 def key(query: str, passage: str, namespace: str = "model") -> bytes:
     encoder = PairEncoder(word_tokenizer(), max_length=32)
-    return pair_key(namespace, encoder.encode(encoder.encode_query(query), [passage])[0])
+    return pair_key(namespace.encode(), encoder.encode(encoder.encode_query(query), [passage])[0])
 
 
 def test_a_key_sets_query_and_passage_apart() -> None:
@@ -47,7 +47,7 @@ def test_a_key_sets_models_apart() -> None:
 
 def test_a_key_sets_token_types_apart() -> None:
     ids, zeros = np.array([2, 7, 3], np.int32), np.zeros(3, np.int32)
-    assert pair_key("", EncodedPair(ids, zeros)) != pair_key("", EncodedPair(ids, zeros + 1))
+    assert pair_key(b"", EncodedPair(ids, zeros)) != pair_key(b"", EncodedPair(ids, zeros + 1))
 
 
 @pytest.mark.parametrize("where", ["memory", "file"])

@@ -7,7 +7,7 @@ from finerank.scoring.device import HALF_TOLERANCE, Check, Device, choose_device
 
 
 def check(name: str, passed: bool, found: str = "found", remedy: str = "Do this."):
-    return lambda device_name: Check(name, passed, f"{found} {device_name}", remedy)
+    return lambda device_name, precision: Check(name, passed, f"{found} {device_name}", remedy)
 
 
 @pytest.fixture
@@ -63,7 +63,13 @@ def test_all_checks_passed_is_the_gpu_in_half_precision(checks):
     assert [c.found for c in chosen.checks] == ["found cuda"] * 3
     assert choose_device("cuda:1").name == "cuda:1"
     assert choose_device("cuda:1").kind == "cuda"
-    assert choose_device("cuda", "fp32").precision == "fp32"
+    assert choose_device("cuda", "bf16").precision == "bf16"
+
+
+def test_fp32_does_not_need_the_half_precision_check(checks):
+    checks(True, True, False)
+    chosen = choose_device("cuda", "fp32")
+    assert (chosen.name, chosen.precision, len(chosen.checks)) == ("cuda", "fp32", 2)
 
 
 @pytest.mark.parametrize(
@@ -90,14 +96,14 @@ def test_a_gpu_whose_half_precision_is_wrong_fails_its_check(monkeypatch):
         (HALF_TOLERANCE * 2, False),
         (float("inf"), False),
     ):
-        monkeypatch.setattr(device, "half_precision_difference", lambda name, value=difference: value)
-        assert device._half_forward_agrees("cuda").passed is passed
+        monkeypatch.setattr(device, "half_precision_difference", lambda *device, value=difference: value)
+        assert device._half_forward_agrees("cuda", "fp16").passed is passed
 
-    def fails(name: str) -> float:
+    def fails(name: str, precision: str) -> float:
         raise RuntimeError("no kernel image is available\nand more")
 
     monkeypatch.setattr(device, "half_precision_difference", fails)
-    failed = device._half_forward_agrees("cuda")
+    failed = device._half_forward_agrees("cuda", "fp16")
     assert (failed.passed, failed.found) == (False, "no kernel image is available")
 
 

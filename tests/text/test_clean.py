@@ -54,6 +54,7 @@ FRAGMENTS = [
         ("<![if !mso]><p>seen</p><![endif]>", "seen"),
         ("</p></script></head>still here", "still here"),
         ("<p></p>", ""),
+        ("<p>&#" + "9" * 5000 + ";</p>", "\ufffd" + "9" * 4993 + ";"),
     ],
 )
 def test_markup_to_text(html: str, text: str) -> None:
