@@ -1,6 +1,6 @@
 """Compare finerank with its peers on the CPU.
 
-python -m benchmarks.compare                                     everything, about an hour
+python -m benchmarks.compare                                     everything, an hour and a half
 python -m benchmarks.compare --quick                             a trial run, a few minutes
 python -m benchmarks.compare --systems finerank-int8,flashrank --workloads 1x100 --rounds 9
 """

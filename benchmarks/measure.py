@@ -10,14 +10,18 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 from benchmarks.paths import ROOT
 from benchmarks.workloads import Query
+
+LARGE_MB = 2000
+"""A worker that needed more ends after its turn and starts anew for the next, so that all fit into memory together:
+ONNX Runtime keeps what it once took, 7 GB for FlashRank on 1x100."""
 
 
 class SystemFailed(Exception):
@@ -69,16 +73,13 @@ class Worker:
             text=True,
         )
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
+    def close(self) -> None:
         self._process.kill()
         self._process.communicate()
         self._log.close()
 
     def score(self, queries: int, repeats: int = 1) -> dict[str, Any]:
-        """Scores the first so many queries, `repeats` times: seconds for one, peak_memory_mb, logits."""
+        """Scores the first so many queries, or with 0 the first pair: seconds for one time, peak_memory_mb, logits."""
         self._process.send_signal(signal.SIGCONT)
         try:
             print(queries, repeats, file=self._process.stdin, flush=True)
@@ -97,6 +98,33 @@ class Worker:
         return lines[-1] if lines else f"ended with status {status}"
 
 
+class Player:
+    """A candidate in a series of turns, with a worker that lives from turn to turn unless it grows large."""
+
+    def __init__(self, candidate: Candidate, queries: Path) -> None:
+        self._candidate, self._queries = candidate, queries
+        self._worker: Worker | None = None
+
+    def get_ready(self) -> dict[str, Any]:
+        """An unmeasured answer: of the first query in a new worker, of the first pair in one that was stopped."""
+        if self._worker is not None:
+            return self._worker.score(0)
+        self._worker = Worker(self._candidate, self._queries)
+        return self._worker.score(1)
+
+    def take_turn(self, queries: int, repeats: int) -> dict[str, Any]:
+        self.get_ready()
+        answer = self._worker.score(queries, repeats)
+        if answer["peak_memory_mb"] > LARGE_MB:
+            self.close()
+        return answer
+
+    def close(self) -> None:
+        if self._worker is not None:
+            self._worker.close()
+        self._worker = None
+
+
 def interleaved_rounds(
     candidates: Mapping[str, Candidate], queries: Sequence[Query], rounds: int, repeats: int = 1
 ) -> dict[str, Outcome]:
@@ -106,15 +134,15 @@ def interleaved_rounds(
     """
     outcomes = {name: Outcome() for name in candidates}
     with queries_file(queries) as file, ExitStack() as stack:
-        workers: dict[str, Worker] = {}
-        for name, candidate in candidates.items():
-            workers[name] = stack.enter_context(Worker(candidate, file))
-            outcomes[name].attempt(partial(workers[name].score, 1))
+        players = {name: Player(candidate, file) for name, candidate in candidates.items()}
+        for name, player in players.items():
+            stack.callback(player.close)
+            outcomes[name].attempt(player.get_ready)
         for outcome in outcomes.values():
             outcome.answers.clear()
         for _ in range(rounds):
-            for name, worker in workers.items():
-                outcomes[name].attempt(partial(worker.score, len(queries), repeats))
+            for name, player in players.items():
+                outcomes[name].attempt(partial(player.take_turn, len(queries), repeats))
     return outcomes
 
 
@@ -122,7 +150,7 @@ def cold_start(candidate: Candidate, queries: Sequence[Query]) -> dict[str, Any]
     """`seconds` from the start of a fresh process to its first score of the first query."""
     with queries_file(queries) as file:
         start = time.perf_counter()
-        with Worker(candidate, file) as worker:
+        with closing(Worker(candidate, file)) as worker:
             worker.score(1)
             return {"seconds": time.perf_counter() - start}
 

@@ -2,8 +2,9 @@
 
     python -m benchmarks.worker TABLE:SYSTEM MODEL_FOLDER QUERIES.json
 
-A line on standard input says how many queries to score, from the first, and how many times. The answer is a line of
-JSON on standard output: seconds for one time, peak memory of this process and the logits.
+A line on standard input says how many queries to score, from the first, and how many times; 0 queries are the first
+pair alone. The answer is a line of JSON on standard output: seconds for one time, peak memory of this process and the
+logits.
 """
 
 import json
@@ -22,9 +23,10 @@ def main(system: str, folder: str, queries_file: str) -> None:
     score = import_module(table).SYSTEMS[name].load(Path(folder))
     for line in sys.stdin:
         count, repeats = map(int, line.split())
+        some = queries[:count] or [(queries[0][0], queries[0][1][:1])]
         start = time.perf_counter()
         for _ in range(repeats):
-            logits = score(queries[:count])
+            logits = score(some)
         answer = {
             "seconds": (time.perf_counter() - start) / repeats,
             "peak_memory_mb": peak_memory_mb(),
