@@ -333,3 +333,13 @@ def test_a_cache_that_cannot_be_written_costs_no_ranking(tmp_path, caplog: pytes
     assert len(reranker.rank("q", ["d"])) == 1
     assert "not cached" in caplog.text
     reranker.close()
+
+
+@pytest.mark.parametrize("pooling", ["max", "first", "mean"])
+def test_a_nan_in_one_passage_of_a_chunked_document_is_not_passed_over(pooling) -> None:
+    reranker = stub_reranker(
+        OverlapBackend(nan_word="poison"), long_documents="chunk", max_length=20, chunk_overlap=0, pooling=pooling
+    )
+    text = "The word is here and it is good. " * 4 + "There is some poison in it."
+    with pytest.raises(ScoreError, match=r"documents\[1\]"):
+        reranker.rank("word", ["fine", text])

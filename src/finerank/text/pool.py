@@ -1,5 +1,6 @@
 """Passage logits to one logit a document."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 
 TOP_K = 3
@@ -19,4 +20,6 @@ def pool(logits: Sequence[float], pooling: str) -> tuple[float, int]:
     (2.0, 1)
     """
     best = max(range(len(logits)), key=logits.__getitem__)
+    if broken := [logit for logit in logits if not math.isfinite(logit)]:
+        return broken[0], best  # max would pass over a NaN
     return POOLINGS[pooling](logits), best
