@@ -1,7 +1,6 @@
 """`finerank demo`: a reranker at work, as a person would try one."""
 
 import math
-import re
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -17,6 +16,7 @@ from finerank.cli import options
 from finerank.cli.doctor import checks_table
 from finerank.cli.render import print_json, print_usage, ranking_table, score_bar
 from finerank.evaluation.keyword_traps import KeywordTrap, load_traps
+from finerank.text.terms import terms
 
 if TYPE_CHECKING:
     from finerank.reranker import Reranker
@@ -34,9 +34,6 @@ FIRST_PASSAGES = (
 )
 
 _TRAP_BAR = 12
-
-_WORD = re.compile(r"[^\W\u0e00-\u0e7f\u3040-\u30ff\u3400-\u9fff\uac00-\ud7ff]+")
-_UNSPACED = re.compile(r"[\u0e00-\u0e7f\u3040-\u30ff\u3400-\u9fff\uac00-\ud7ff]+")
 
 
 def demo(
@@ -103,26 +100,17 @@ def try_trap(reranker: "Reranker", trap: KeywordTrap, console: Console) -> tuple
 
 def bm25(query: str, passages: Sequence[str], k1: float = 1.5, b: float = 0.75) -> list[float]:
     """Okapi BM25 of each passage within this list (Robertson and Zaragoza 2009, equation 3.15, with Lucene's idf)."""
-    bags = [Counter(_terms(passage)) for passage in passages]
+    bags = [Counter(terms(passage)) for passage in passages]
     lengths = [sum(bag.values()) for bag in bags]
     mean = sum(lengths) / len(lengths)
     scores = [0.0] * len(passages)
-    for term in set(_terms(query)):
+    for term in set(terms(query)):
         containing = sum(term in bag for bag in bags)
         idf = math.log(1 + (len(bags) - containing + 0.5) / (containing + 0.5))
         for index, bag in enumerate(bags):
             frequency = bag[term]
             scores[index] += idf * frequency * (k1 + 1) / (frequency + k1 * (1 - b + b * lengths[index] / mean))
     return scores
-
-
-def _terms(text: str) -> list[str]:
-    """Words, and pairs of neighbouring characters in scripts written without spaces."""
-    text = text.lower()
-    words = _WORD.findall(text)
-    for run in _UNSPACED.findall(text):
-        words += [run[i : i + 2] for i in range(len(run) - 1)] or [run]
-    return words
 
 
 def _marked(text: str, answer: bool) -> Text:
