@@ -1,8 +1,9 @@
 """What the tests share: real text, real tokenizers, and tiny seeded models as Hugging Face writes them."""
 
+import json
 import os
 import pydoc_data.topics
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from tokenizers import (
 
 ROOT = Path(__file__).parents[1]
 MakeModel = Callable[..., Path]
+WriteSet = Callable[..., Path]
 
 BERT_SPECIALS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 ROBERTA_SPECIALS = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
@@ -214,3 +216,44 @@ def _seed(torch, model) -> None:
     for name, parameter in model.named_parameters():
         noise = torch.randn(parameter.shape, generator=generator)
         parameter.data = 1 + 0.2 * noise if "norm" in name.lower() and name.endswith("weight") else 0.3 * noise
+
+
+CORPUS = [
+    {"_id": "reset", "title": "Router", "text": "Hold the reset button."},
+    {"_id": "dry", "title": "", "text": "Keep the router dry."},
+    {"_id": "lamp", "text": "The lamp is green."},
+    {"_id": "unread", "text": "Nobody finds this."},
+]
+QUERIES = [{"_id": "q1", "text": "reset button"}, {"_id": "q2", "text": "green lamp"}]
+CANDIDATES = [
+    {"qid": "q1", "candidates": ["dry", "lamp", "reset"]},
+    {"qid": "q2", "candidates": ["lamp", "dry"]},
+]
+QRELS = [("q1", "reset", 1), ("q1", "dry", 0), ("q2", "lamp", 2), ("q2", "unread", 1)]
+
+
+def json_lines(rows: Sequence[Mapping[str, object]]) -> str:
+    return "".join(json.dumps(row) + "\n" for row in rows)
+
+
+@pytest.fixture
+def write_set(tmp_path: Path) -> WriteSet:
+    """`write_set(name, file=content)`: a BEIR folder, with other content in the files named."""
+
+    def write(name: str = "manual", **changed: str | None) -> Path:
+        files = {
+            "corpus.jsonl": json_lines(CORPUS),
+            "queries.jsonl": json_lines(QUERIES),
+            "candidates.jsonl": json_lines(CANDIDATES),
+            "qrels.tsv": "query-id\tcorpus-id\tscore\n" + "".join("\t".join(map(str, row)) + "\n" for row in QRELS),
+            "meta.json": '{"query_lang": "en", "doc_lang": "en"}',
+        }
+        folder = tmp_path / name
+        folder.mkdir()
+        for file, content in files.items():
+            content = changed.get(file.partition(".")[0], content)
+            if content is not None:
+                (folder / file).write_text(content, encoding="utf-8")
+        return folder
+
+    return write

@@ -5,10 +5,12 @@ how a model reads, not how good it is overall.
 """
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from finerank.errors import InvalidSetting
+from finerank.ranking import Ranker
 
 _FOLDER = Path(__file__).parent / "traps"
 
@@ -30,6 +32,15 @@ class KeywordTrap:
         return [*self.traps[:place], self.answer, *self.traps[place:]]
 
 
+@dataclass(frozen=True, slots=True)
+class TrapOutcome:
+    """Which passage a ranker put first: `right` if it is the one that answers."""
+
+    language: str
+    name: str
+    right: bool
+
+
 def trap_languages() -> list[str]:
     """The language codes there are traps for."""
     return sorted(path.stem for path in _FOLDER.glob("*.json"))
@@ -44,3 +55,13 @@ def load_traps(language: str) -> list[KeywordTrap]:
         KeywordTrap(language, item["name"], item["query"], item["answer"], tuple(item["traps"]))
         for item in json.loads(path.read_text(encoding="utf-8"))
     ]
+
+
+def try_traps(ranker: Ranker, traps: Iterable[KeywordTrap]) -> list[TrapOutcome]:
+    """Rank the passages of every trap."""
+    outcomes = []
+    for trap in traps:
+        ranking = ranker.rank(trap.query, trap.passages)
+        right = bool(ranking) and trap.passages[ranking[0].index] == trap.answer
+        outcomes.append(TrapOutcome(trap.language, trap.name, right))
+    return outcomes

@@ -1,0 +1,194 @@
+"""`finerank evaluate`: judged sets to measures, first stage against reranked, and what reranking cost."""
+
+import json
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from finerank.cli import options
+from finerank.cli.progress import pairs_progress
+from finerank.cli.render import print_json
+from finerank.errors import InvalidSetting
+from finerank.evaluation.keyword_traps import TrapOutcome, load_traps, trap_languages, try_traps
+
+if TYPE_CHECKING:
+    from finerank.evaluation.datasets import JudgedSet
+    from finerank.evaluation.results import Averages, Cost, Evaluation
+
+_RESULT = "evaluation.json"
+
+
+def evaluate(
+    sets: Annotated[list[Path] | None, typer.Argument(help="BEIR folders, or folders that hold some")] = None,
+    run: Annotated[Path | None, typer.Option(help="the first stage as a TREC run, for one set")] = None,
+    qrels: Annotated[Path | None, typer.Option(help="judgements, BEIR's or TREC's, for one set")] = None,
+    split: Annotated[str, typer.Option(help="which of a set's qrels/ to use")] = "test",
+    depth: Annotated[int | None, typer.Option(min=1, help="candidates a query", show_default=False)] = None,
+    max_queries: Annotated[int | None, typer.Option(min=1, help="queries a set", show_default=False)] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="draw --max-queries at random; unset takes the first", show_default=False)
+    ] = None,
+    measures: Annotated[
+        str | None, typer.Option(help="such as nDCG@10,RR@10,AP,R@50; the first is compared", show_default=False)
+    ] = None,
+    traps: Annotated[bool, typer.Option("--traps", help="try the keyword traps too")] = False,
+    out: Annotated[Path | None, typer.Option(help=f"write {_RESULT} into this folder")] = None,
+    with_text: Annotated[bool, typer.Option("--with-text", help="keep the queries' text in what is written")] = False,
+    as_json: options.AsJson = False,
+    as_jsonl: options.AsJsonLines = False,
+    model: options.Model = None,
+    revision: options.Revision = None,
+    backend: options.Backend = None,
+    device: options.DeviceName = None,
+    dtype: options.DtypeName = None,
+    max_length: options.MaxLength = None,
+    batch_tokens: options.BatchTokens = None,
+    threads: options.Threads = None,
+    template: options.Template = None,
+    long_documents: options.LongDocuments = None,
+    pooling: options.Pooling = None,
+    clean: options.Clean = None,
+    cache: options.Cache = None,
+) -> None:
+    """Measure a model on judged SETS: nDCG@10 and others, before and after reranking.
+
+    Candidates are ranked as the first stage gave them; a relevant document it did not find is not put in.
+    """
+    if not sets and not traps:
+        raise typer.BadParameter("name SETS, or --traps, or both")
+    from finerank.evaluation.evaluate import evaluate
+    from finerank.evaluation.measures import MEASURES, check_measures
+
+    names = check_measures([name.strip() for name in measures.split(",")] if measures else MEASURES)
+    judged = _read_sets(sets or [], run, qrels, split)
+    load = {
+        "revision": revision, "backend": backend, "device": device, "dtype": dtype, "max_length": max_length,
+        "batch_tokens": batch_tokens, "threads": threads, "template": template, "long_documents": long_documents,
+        "pooling": pooling, "clean": clean, "cache": cache, "threshold": 0.0,
+    }  # fmt: skip
+    with options.load_reranker(model, **load) as reranker, pairs_progress("reranking") as progress:
+        limits = {"depth": depth, "max_queries": max_queries, "seed": seed}
+        found = evaluate(reranker, judged, measures=names, with_text=with_text, progress=progress, **limits)
+        every = [trap for language in trap_languages() for trap in load_traps(language)] if traps else []
+        outcomes = try_traps(reranker, every)
+        name = reranker.model
+    document = document_json(found, outcomes)
+    document["model"] = name
+    if out is not None:
+        _write(out, document)
+    if as_json or as_jsonl:
+        print_json(document, query_lines(document), as_lines=as_jsonl)
+    else:
+        print_evaluation(Console(), found, outcomes)
+
+
+def document_json(evaluation: "Evaluation", outcomes: Sequence[TrapOutcome]) -> dict[str, Any]:
+    """Everything found, as one JSON object."""
+    from finerank.evaluation.results import evaluation_json
+
+    document = evaluation_json(evaluation)
+    if outcomes:
+        document["traps"] = traps_json(outcomes)
+    return document
+
+
+def query_lines(document: dict[str, Any]) -> list[dict[str, Any]]:
+    """One object a query, for --jsonl."""
+    return [{"set": result["name"], **query} for result in document["sets"] for query in result["queries"]]
+
+
+def traps_json(outcomes: Sequence[TrapOutcome]) -> dict[str, Any]:
+    """How often the passage that answers came first, by language and overall, and where it did not."""
+    by_language: defaultdict[str, list[TrapOutcome]] = defaultdict(list)
+    for outcome in outcomes:
+        by_language[outcome.language].append(outcome)
+    return {
+        "overall": _accuracy(outcomes),
+        "languages": {language: _accuracy(group) for language, group in by_language.items()},
+        "wrong": [{"language": o.language, "name": o.name} for o in outcomes if not o.right],
+    }
+
+
+def print_evaluation(console: Console, evaluation: "Evaluation", outcomes: Sequence[TrapOutcome]) -> None:
+    """The evaluation for people."""
+    if evaluation.sets:
+        console.print(averages_table("set", evaluation.by_set(), evaluation.measures))
+        rows = [*evaluation.by_language(), *evaluation.overall()]
+        console.print(averages_table("language", rows, evaluation.measures))
+        print_cost(console, evaluation.model, evaluation.cost)
+        for result in evaluation.sets:
+            for note in result.notes:
+                console.print(Text(f"  {result.name}: {note}", style="yellow"))
+    if outcomes:
+        console.print(traps_table(outcomes))
+
+
+def averages_table(what: str, rows: "Sequence[Averages]", measures: Sequence[str]) -> Table:
+    """One row a set or language: each measure before and after, green where it rose and red where it fell."""
+    table = Table(box=None, padding=(0, 1), show_edge=False, header_style="dim")
+    table.add_column(what, overflow="fold")
+    table.add_column("queries", justify="right")
+    for name in measures:
+        table.add_column(name, justify="right", no_wrap=True)
+    for row in rows:
+        cells = [_change(row.first_stage[name], row.reranked[name]) for name in measures]
+        table.add_row(Text(row.name), str(row.queries), *cells)
+    return table
+
+
+def print_cost(console: Console, model: str, cost: "Cost") -> None:
+    """One grey line: pairs, tokens, time, speed."""
+    parts = [model, f"{cost.pairs} pairs", f"{cost.tokens} tokens", f"{cost.seconds:.1f} s"]
+    parts.append(f"{cost.pairs_per_s:.1f} pairs/s")
+    if cost.truncated:
+        parts.append(f"{cost.truncated} truncated")
+    if cost.cached:
+        parts.append(f"{cost.cached} cached")
+    console.print(Text("  " + "  ·  ".join(parts), style="bright_black"))
+
+
+def traps_table(outcomes: Sequence[TrapOutcome]) -> Table:
+    """How often the answer came first, a row a language."""
+    table = Table(box=None, padding=(0, 1), show_edge=False, header_style="dim")
+    table.add_column("keyword traps")
+    table.add_column("answer first", justify="right")
+    figures = traps_json(outcomes)
+    for name, figure in {**figures["languages"], "overall": figures["overall"]}.items():
+        table.add_row(name, f"{figure['right']} of {figure['traps']}")
+    return table
+
+
+def _read_sets(paths: Sequence[Path], run: Path | None, qrels: Path | None, split: str) -> "list[JudgedSet]":
+    """All sets before any is scored: a bad line in the last must not cost the others' time."""
+    from finerank.evaluation.datasets import find_sets, read_set
+
+    folders = find_sets(paths)
+    if len(folders) != 1 and (run or qrels):
+        raise InvalidSetting(
+            f"--run and --qrels go with one set, and here are {len(folders)}; evaluate them one by one"
+        )
+    return [read_set(folder, run=run, qrels=qrels, split=split) for folder in folders]
+
+
+def _accuracy(outcomes: Sequence[TrapOutcome]) -> dict[str, float]:
+    right = sum(outcome.right for outcome in outcomes)
+    return {"right": right, "traps": len(outcomes), "accuracy": right / len(outcomes)}
+
+
+def _change(before: float, after: float) -> Text:
+    style = "green" if after > before else "red" if after < before else ""
+    return Text(f"{before:.3f}→{after:.3f}", style=style)
+
+
+def _write(out: Path, document: dict[str, Any]) -> None:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        (out / _RESULT).write_text(json.dumps(document, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise InvalidSetting(f"--out {out}: {error.strerror}") from error

@@ -1,0 +1,274 @@
+"""Judged sets from disk: queries, the candidates a first stage found for each, and the judgements. Ranks nothing.
+
+A set is a BEIR folder: corpus.jsonl, queries.jsonl, and qrels.tsv or qrels/SPLIT.tsv. The candidates come from its
+candidates.jsonl or from a TREC run. They are taken as given: a relevant document the first stage did not find is not
+put in, and simply costs.
+"""
+
+import json
+import math
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, NoReturn
+
+from finerank.errors import InvalidInput, InvalidSetting
+from finerank.ranking import Document
+
+CROSS_LINGUAL = "cross-lingual"
+"""The language of a set whose queries and documents are in different ones."""
+
+UNKNOWN_LANGUAGE = "unknown"
+"""The language of a set whose folder has no meta.json that names it."""
+
+Grades = Mapping[str, int]
+"""Document id to grade; 1 and more is relevant."""
+
+
+@dataclass(frozen=True, slots=True)
+class JudgedQuery:
+    """A query with its candidates, in the first stage's order, and its judgements."""
+
+    id: str
+    text: str
+    candidates: tuple[Document, ...]
+    grades: Grades
+
+    @property
+    def relevant(self) -> frozenset[str]:
+        """The ids of the relevant documents, found or not."""
+        return frozenset(id_ for id_, grade in self.grades.items() if grade > 0)
+
+
+@dataclass(frozen=True, slots=True)
+class JudgedSet:
+    """Every judged query of a set. `notes` say what was odd about its files."""
+
+    name: str
+    queries: tuple[JudgedQuery, ...]
+    language: str = UNKNOWN_LANGUAGE
+    notes: tuple[str, ...] = field(default=())
+
+    def limited(self, max_queries: int | None, depth: int | None, seed: int | None = None) -> "JudgedSet":
+        """At most `max_queries` of the queries, the first, or with a `seed` drawn at random; and of each query's
+        candidates the first `depth`. Raises `InvalidSetting` on less than 1."""
+        for name, value in (("max_queries", max_queries), ("depth", depth)):
+            if value is not None and value < 1:
+                raise InvalidSetting(f"{name}={value}: must be at least 1")
+        queries = self.queries[:max_queries]
+        if max_queries is not None and seed is not None:
+            drawn = random.Random(seed).sample(range(len(self.queries)), min(max_queries, len(self.queries)))
+            queries = tuple(self.queries[index] for index in sorted(drawn))
+        cut = (replace(query, candidates=query.candidates[:depth]) for query in queries)
+        return replace(self, queries=tuple(cut))
+
+
+def find_sets(paths: Sequence[Path]) -> list[Path]:
+    """The folders of the sets at `paths`: each is a set, or holds sets.
+
+    Raises `InvalidInput` if there are none at one of them, or if two have the same name.
+    """
+    found: list[Path] = []
+    for path in paths:
+        if _is_set(path):
+            found.append(path)
+            continue
+        inside = sorted(folder for folder in path.glob("*") if _is_set(folder))
+        if not inside:
+            raise InvalidInput(f"{path}: is not a judged set and holds none; a set has corpus.jsonl and queries.jsonl")
+        found += inside
+    names = [path.resolve().name for path in found]
+    for name in names:
+        if names.count(name) > 1:
+            raise InvalidInput(f"{name}: two sets have this name; rename one, or give one of them")
+    return found
+
+
+def read_set(folder: Path, *, run: Path | None = None, qrels: Path | None = None, split: str = "test") -> JudgedSet:
+    """The set in `folder`, its candidates from a TREC `run` if given, its judgements from `qrels` if given.
+
+    Every judged query is in it, also one that the first stage found nothing for. Raises `InvalidInput` naming the
+    file, the line and the fix.
+    """
+    grades = read_qrels(qrels or _qrels_path(folder, split))
+    texts = _read_queries(folder / "queries.jsonl")
+    source, lists = (run, read_run(run)) if run else _read_candidates(folder)
+    judged = [query_id for query_id in grades if query_id in texts]
+    if not judged:
+        raise InvalidInput(f"{folder}: no query of queries.jsonl is judged; the qrels belong to other queries")
+    wanted = {id_ for query_id in judged for id_ in lists.get(query_id, ())}
+    documents = _read_corpus(folder / "corpus.jsonl", wanted)
+    for query_id in judged:
+        for id_ in lists.get(query_id, ()):
+            if id_ not in documents:
+                raise InvalidInput(f"{source}: the candidate {id_!r} of query {query_id!r} is not in corpus.jsonl")
+    queries = tuple(
+        JudgedQuery(
+            query_id, texts[query_id], tuple(documents[id_] for id_ in lists.get(query_id, ())), grades[query_id]
+        )
+        for query_id in judged
+    )
+    notes = (*_unknown(grades, texts), *_unfit(queries))
+    return JudgedSet(folder.resolve().name, queries, _language(folder), notes)
+
+
+def read_qrels(path: Path) -> dict[str, dict[str, int]]:
+    """Judgements by query: BEIR's `query-id, corpus-id, score` with a header, or TREC's `query 0 document grade`."""
+    grades: dict[str, dict[str, int]] = {}
+    for number, line in _lines(path):
+        fields = line.split("\t") if "\t" in line else line.split()
+        if number == 1 and not _is_grade(fields[-1]):
+            continue  # BEIR's header
+        if len(fields) not in (3, 4) or not _is_grade(fields[-1]):
+            _refuse(path, number, "is not `query-id <tab> corpus-id <tab> score`, nor TREC's `query 0 document grade`")
+        query_id, document_id, grade = fields[0], fields[-2], int(fields[-1])
+        judged = grades.setdefault(query_id, {})
+        if judged.setdefault(document_id, grade) != grade:
+            _refuse(path, number, f"judges {document_id!r} for query {query_id!r} again, with another grade; keep one")
+    return grades
+
+
+def read_run(path: Path) -> dict[str, list[str]]:
+    """A TREC run, `query Q0 document rank score tag`: document ids by query, best score first.
+
+    Equal scores are in the order of their ranks.
+    """
+    rows: dict[str, dict[str, tuple[float, int]]] = {}
+    for number, line in _lines(path):
+        fields = line.split()
+        try:
+            query_id, _, document_id, rank, score, _ = fields
+            place = (-float(score), int(rank))
+        except ValueError:
+            _refuse(path, number, "is not TREC's `query Q0 document rank score tag`")
+        if math.isnan(place[0]):
+            _refuse(path, number, "has the score NaN")
+        if document_id in rows.setdefault(query_id, {}):
+            _refuse(path, number, f"lists {document_id!r} again for query {query_id!r}; keep one")
+        rows[query_id][document_id] = place
+    return {query_id: sorted(places, key=places.__getitem__) for query_id, places in rows.items()}
+
+
+def read_json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The objects of a JSON-lines file with their line numbers; blank lines are passed over."""
+    for number, line in _lines(path):
+        try:
+            value = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise InvalidInput(f"{path}, line {number}: not readable as JSON: {error}") from error
+        if not isinstance(value, dict):
+            _refuse(path, number, "is not a JSON object")
+        yield number, value
+
+
+def text_field(path: Path, number: int, fields: Mapping[str, Any], name: str) -> str:
+    """A string of one line; `InvalidInput` naming file and line if it is none."""
+    value = fields.get(name)
+    if not isinstance(value, str):
+        _refuse(path, number, f'has no string "{name}"')
+    return value
+
+
+def _is_set(folder: Path) -> bool:
+    return (folder / "corpus.jsonl").is_file() and (folder / "queries.jsonl").is_file()
+
+
+def _qrels_path(folder: Path, split: str) -> Path:
+    places = [folder / "qrels.tsv", folder / "qrels" / f"{split}.tsv"]
+    for path in places:
+        if path.is_file():
+            return path
+    raise InvalidInput(f"{folder}: has no qrels.tsv and no qrels/{split}.tsv; add one, or name a file with --qrels")
+
+
+def _read_queries(path: Path) -> dict[str, str]:
+    texts: dict[str, str] = {}
+    for number, fields in read_json_lines(path):
+        query_id, text = text_field(path, number, fields, "_id"), text_field(path, number, fields, "text")
+        if query_id in texts:
+            _refuse(path, number, f"has the _id {query_id!r} of an earlier line; ids must differ")
+        if not text.strip():
+            _refuse(path, number, f"query {query_id!r} is empty; there is nothing to rank by")
+        texts[query_id] = text
+    return texts
+
+
+def _read_corpus(path: Path, wanted: set[str]) -> dict[str, Document]:
+    """The documents with a wanted id; the others of a large corpus are not kept."""
+    documents: dict[str, Document] = {}
+    for number, fields in read_json_lines(path):
+        id_ = text_field(path, number, fields, "_id")
+        if id_ not in wanted:
+            continue
+        if id_ in documents:
+            _refuse(path, number, f"has the _id {id_!r} of an earlier line; ids must differ")
+        title, text = fields.get("title") or "", text_field(path, number, fields, "text")
+        documents[id_] = Document(f"{title}\n{text}" if title else text, id=id_)
+    return documents
+
+
+def _read_candidates(folder: Path) -> tuple[Path, dict[str, list[str]]]:
+    path = folder / "candidates.jsonl"
+    if not path.is_file():
+        raise InvalidInput(f"{folder}: has no candidates.jsonl; name the first stage's TREC run with --run")
+    lists: dict[str, list[str]] = {}
+    for number, fields in read_json_lines(path):
+        query_id, candidates = text_field(path, number, fields, "qid"), fields.get("candidates")
+        if not isinstance(candidates, list) or not all(isinstance(id_, str) for id_ in candidates):
+            _refuse(path, number, 'has no list of document ids "candidates"')
+        if query_id in lists:
+            _refuse(path, number, f"lists candidates of query {query_id!r} again; keep one line")
+        if len(set(candidates)) < len(candidates):
+            twice = next(id_ for id_ in candidates if candidates.count(id_) > 1)
+            _refuse(path, number, f"lists {twice!r} twice for query {query_id!r}; keep one")
+        lists[query_id] = candidates
+    return path, lists
+
+
+def _language(folder: Path) -> str:
+    """What meta.json says: the queries' language, or cross-lingual."""
+    path = folder / "meta.json"
+    if not path.is_file():
+        return UNKNOWN_LANGUAGE
+    try:
+        meta = json.loads(path.read_text(encoding="utf-8-sig"))
+        language = meta.get("query_lang") or meta.get("lang") or UNKNOWN_LANGUAGE
+    except (ValueError, AttributeError) as error:
+        raise InvalidInput(f"{path}: holds no JSON object: {error}") from error
+    return str(language) if meta.get("doc_lang", language) == language else CROSS_LINGUAL
+
+
+def _unknown(grades: Mapping[str, Grades], texts: Mapping[str, str]) -> Iterator[str]:
+    unknown = [query_id for query_id in grades if query_id not in texts]
+    if unknown:
+        yield f"{len(unknown)} judged queries are not in queries.jsonl ({unknown[0]!r}, ...) and were left out"
+
+
+def _unfit(queries: Sequence[JudgedQuery]) -> Iterator[str]:
+    empty = [query.id for query in queries if not query.candidates]
+    if empty:
+        yield f"{len(empty)} judged queries have no candidates ({empty[0]!r}, ...); they count 0"
+    hopeless = [query.id for query in queries if not query.relevant]
+    if hopeless:
+        yield f"{len(hopeless)} judged queries have no relevant document ({hopeless[0]!r}, ...); they count 0"
+
+
+def _lines(path: Path) -> Iterator[tuple[int, str]]:
+    try:
+        with path.open(encoding="utf-8-sig") as file:
+            for number, line in enumerate(file, start=1):
+                if line.strip():
+                    yield number, line.rstrip("\r\n")
+    except OSError as error:
+        raise InvalidInput(f"{path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise InvalidInput(f"{path}: is not UTF-8; convert it") from error
+
+
+def _is_grade(text: str) -> bool:
+    return text.strip().removeprefix("-").isdecimal()
+
+
+def _refuse(path: Path, number: int, what: str) -> NoReturn:
+    raise InvalidInput(f"{path}, line {number}: {what}")
