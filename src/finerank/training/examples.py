@@ -334,7 +334,7 @@ def _read_dataset(path: Path) -> Iterator[Example]:
 
 def _read_beir(path: Path) -> Iterator[Example]:
     """corpus.jsonl, queries.jsonl and qrels; candidates.jsonl ({"qid", "candidates"}) gives negatives."""
-    corpus, queries = read_corpus(_one_of(path, "corpus.jsonl*")), read_corpus(_one_of(path, "queries.jsonl*"))
+    corpus, queries = read_texts(_one_of(path, "corpus.jsonl*")), read_texts(_one_of(path, "queries.jsonl*"))
     qrels_folder = path / "qrels"
     qrels = _read_qrels(_one_of(qrels_folder, "train.tsv*") if qrels_folder.is_dir() else _one_of(path, "qrels.tsv*"))
     if any(path.glob("candidates.jsonl*")):
@@ -371,14 +371,17 @@ def _join(queries: Mapping[str, str], corpus: Mapping[str, str], qrels: _Qrels) 
         yield Example(queries[query_id], tuple(corpus[passage_id] for passage_id in judged), grades)
 
 
-def read_corpus(path: Path) -> dict[str, str]:
-    """Passages by id, of JSON lines {"text", "_id"?, "title"?}; the title is put before the text."""
-    corpus: dict[str, str] = {}
+def read_texts(path: Path) -> dict[str, str]:
+    """Texts by id, of a TSV file, or of JSON lines {"text", "_id"?, "title"?}; the title is put before the text, and
+    a text without an id has its place for one."""
+    if ".tsv" in path.suffixes:
+        return _read_tsv(path)
+    texts: dict[str, str] = {}
     for place, fields in read_objects(path):
         with _placed(place):
             title, text = str(fields.get("title") or ""), _text(fields, "text")
-            corpus[str(fields.get("_id", fields.get("id", len(corpus))))] = f"{title} {text}" if title else text
-    return corpus
+            texts[str(fields.get("_id", fields.get("id", place)))] = f"{title} {text}" if title else text
+    return texts
 
 
 def _read_qrels(path: Path) -> _Qrels:
