@@ -38,6 +38,34 @@ def test_a_folder_of_sets_as_json_and_as_a_file_that_is_read_back(write_set, tmp
     assert "reset button" not in (tmp_path / "out/evaluation.json").read_text(encoding="utf-8")
 
 
+def test_another_run_is_compared_with(write_set, tmp_path: Path) -> None:
+    folder, out = write_set(), tmp_path / "out"
+    run(folder, "--out", out, "--max-queries", 1)
+    saved = json.loads((out / "evaluation.json").read_text(encoding="utf-8"))
+    saved["model"] = "old"
+    saved["sets"][0]["queries"][0]["reranked"]["nDCG@10"] = 0.25
+    (out / "evaluation.json").write_text(json.dumps(saved), encoding="utf-8")
+    first_stage, old = json.loads(run(folder, "--against", out / "evaluation.json", "--json").stdout)["comparisons"]
+    assert (first_stage["before"], first_stage["overall"]["queries"]) == ("first stage", 2)
+    assert (old["before"], old["overall"]["queries"], old["overall"]["mean"]) == ("old", 1, 0.75)
+    shown = " ".join(run(folder, "--against", out / "evaluation.json").stdout.split())
+    assert "against old, nDCG@10 all: +0.7500" in shown
+    assert "1 queries are in one of the evaluations only" in shown
+
+
+def test_the_report_and_the_table_say_where_it_got_worse(write_set, tmp_path: Path) -> None:
+    """The default model cannot fall behind a perfect first stage, but behind one judged the other way round."""
+    qrels = "q1\tdry\t1\nq2\tdry\t1\n"
+    result = run(write_set(qrels=qrels), "--out", tmp_path / "out", "--measures", "RR")
+    assert "worse by set: manual" in result.stdout
+    assert "worse by rank 1 before: right" in result.stdout
+    report = (tmp_path / "out/report.html").read_text(encoding="utf-8")
+    assert "Where it is worse" in report
+    assert "reset button" not in report
+    run(tmp_path / "manual", "--out", tmp_path / "out", "--measures", "RR", "--with-text")
+    assert "reset button" in (tmp_path / "out/report.html").read_text(encoding="utf-8")
+
+
 def test_json_lines_are_queries(write_set) -> None:
     lines = [json.loads(line) for line in run(write_set(), "--jsonl", "--with-text").stdout.splitlines()]
     assert [(line["set"], line["id"], line["text"]) for line in lines] == [
@@ -70,11 +98,13 @@ def test_traps_by_language_and_overall() -> None:
 
 
 def test_wrong_use_is_refused_before_a_model_is_loaded(write_set, tmp_path: Path) -> None:
-    assert run().exit_code == 2
+    assert run().exit_code == run("--traps", "--against", "x").exit_code == 2
     for arguments, complaint in (
         ((tmp_path / "nowhere",), "is not a judged set"),
         ((write_set("a"), "--measures", "ndcg"), "'ndcg'"),
         ((tmp_path / "a", write_set("b"), "--run", "x"), "one by one"),
+        ((tmp_path / "a", "--against", tmp_path / "a/meta.json"), "is not an evaluation"),
+        ((tmp_path / "a", "--out", tmp_path / "a/meta.json"), "--out"),
     ):
         result = run(*arguments, "--model", "./no-such-model")
         assert isinstance(result.exception, FinerankError)

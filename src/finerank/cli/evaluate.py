@@ -1,8 +1,8 @@
 """`finerank evaluate`: judged sets to measures, first stage against reranked, and what reranking cost."""
 
 import json
-from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,13 +15,28 @@ from finerank.cli import options
 from finerank.cli.progress import pairs_progress
 from finerank.cli.render import print_json
 from finerank.errors import InvalidSetting
-from finerank.evaluation.keyword_traps import TrapOutcome, load_traps, trap_languages, try_traps
+from finerank.evaluation.keyword_traps import TrapOutcome, load_traps, trap_accuracy, trap_languages, try_traps
 
 if TYPE_CHECKING:
+    from finerank.evaluation.compare import Comparison, Difference
     from finerank.evaluation.datasets import JudgedSet
     from finerank.evaluation.results import Averages, Cost, Evaluation
 
-_RESULT = "evaluation.json"
+_RESULT, _REPORT = "evaluation.json", "report.html"
+
+_SURE = 0.05
+"""The p-value under which a difference is coloured."""
+
+_WORST_SLICES = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """Everything a run of the command found; the comparisons are with the first stage, and with --against."""
+
+    evaluation: "Evaluation"
+    comparisons: "tuple[Comparison, ...]" = ()
+    outcomes: tuple[TrapOutcome, ...] = ()
 
 
 def evaluate(
@@ -38,7 +53,8 @@ def evaluate(
         str | None, typer.Option(help="such as nDCG@10,RR@10,AP,R@50; the first is compared", show_default=False)
     ] = None,
     traps: Annotated[bool, typer.Option("--traps", help="try the keyword traps too")] = False,
-    out: Annotated[Path | None, typer.Option(help=f"write {_RESULT} into this folder")] = None,
+    against: Annotated[Path | None, typer.Option(help=f"compare with the {_RESULT} of another run")] = None,
+    out: Annotated[Path | None, typer.Option(help=f"write {_RESULT} and {_REPORT} into this folder")] = None,
     with_text: Annotated[bool, typer.Option("--with-text", help="keep the queries' text in what is written")] = False,
     as_json: options.AsJson = False,
     as_jsonl: options.AsJsonLines = False,
@@ -60,13 +76,17 @@ def evaluate(
 
     Candidates are ranked as the first stage gave them; a relevant document it did not find is not put in.
     """
-    if not sets and not traps:
-        raise typer.BadParameter("name SETS, or --traps, or both")
+    if not sets and (against or not traps):
+        raise typer.BadParameter("name SETS; --traps alone goes without")
     from finerank.evaluation.evaluate import evaluate
     from finerank.evaluation.measures import MEASURES, check_measures
+    from finerank.evaluation.results import read_evaluation
 
     names = check_measures([name.strip() for name in measures.split(",")] if measures else MEASURES)
     judged = _read_sets(sets or [], run, qrels, split)
+    other = read_evaluation(against) if against is not None else None
+    if out is not None:
+        _prepare(out)
     load = {
         "revision": revision, "backend": backend, "device": device, "dtype": dtype, "max_length": max_length,
         "batch_tokens": batch_tokens, "threads": threads, "template": template, "long_documents": long_documents,
@@ -76,25 +96,29 @@ def evaluate(
         limits = {"depth": depth, "max_queries": max_queries, "seed": seed}
         found = evaluate(reranker, judged, measures=names, with_text=with_text, progress=progress, **limits)
         every = [trap for language in trap_languages() for trap in load_traps(language)] if traps else []
-        outcomes = try_traps(reranker, every)
-        name = reranker.model
-    document = document_json(found, outcomes)
-    document["model"] = name
+        outcomes = tuple(try_traps(reranker, every))
+        found = replace(found, model=reranker.model)
+    if other is not None and other.model == found.model:
+        other = replace(other, model=str(against))
+    findings = Findings(found, _comparisons(found, other), outcomes)
     if out is not None:
-        _write(out, document)
+        _write(out, findings)
     if as_json or as_jsonl:
+        document = findings_json(findings)
         print_json(document, query_lines(document), as_lines=as_jsonl)
     else:
-        print_evaluation(Console(), found, outcomes)
+        print_findings(Console(), findings)
 
 
-def document_json(evaluation: "Evaluation", outcomes: Sequence[TrapOutcome]) -> dict[str, Any]:
-    """Everything found, as one JSON object."""
+def findings_json(findings: Findings) -> dict[str, Any]:
+    """Everything found, as one JSON object; `--against` reads it."""
+    from finerank.evaluation.compare import comparison_json
     from finerank.evaluation.results import evaluation_json
 
-    document = evaluation_json(evaluation)
-    if outcomes:
-        document["traps"] = traps_json(outcomes)
+    document = evaluation_json(findings.evaluation)
+    document["comparisons"] = [comparison_json(comparison) for comparison in findings.comparisons]
+    if findings.outcomes:
+        document["traps"] = traps_json(findings.outcomes)
     return document
 
 
@@ -105,28 +129,46 @@ def query_lines(document: dict[str, Any]) -> list[dict[str, Any]]:
 
 def traps_json(outcomes: Sequence[TrapOutcome]) -> dict[str, Any]:
     """How often the passage that answers came first, by language and overall, and where it did not."""
-    by_language: defaultdict[str, list[TrapOutcome]] = defaultdict(list)
-    for outcome in outcomes:
-        by_language[outcome.language].append(outcome)
+    figures = {name: {**asdict(f), "accuracy": f.accuracy} for name, f in trap_accuracy(outcomes).items()}
     return {
-        "overall": _accuracy(outcomes),
-        "languages": {language: _accuracy(group) for language, group in by_language.items()},
+        "overall": figures.pop("overall"),
+        "languages": figures,
         "wrong": [{"language": o.language, "name": o.name} for o in outcomes if not o.right],
     }
 
 
-def print_evaluation(console: Console, evaluation: "Evaluation", outcomes: Sequence[TrapOutcome]) -> None:
-    """The evaluation for people."""
+def print_findings(console: Console, findings: Findings) -> None:
+    """The findings for people."""
+    evaluation = findings.evaluation
     if evaluation.sets:
         console.print(averages_table("set", evaluation.by_set(), evaluation.measures))
         rows = [*evaluation.by_language(), *evaluation.overall()]
         console.print(averages_table("language", rows, evaluation.measures))
-        print_cost(console, evaluation.model, evaluation.cost)
         for result in evaluation.sets:
             for note in result.notes:
                 console.print(Text(f"  {result.name}: {note}", style="yellow"))
-    if outcomes:
-        console.print(traps_table(outcomes))
+    for comparison in findings.comparisons:
+        print_comparison(console, comparison)
+    if findings.outcomes:
+        console.print(traps_table(findings.outcomes))
+    if evaluation.sets:
+        print_cost(console, evaluation.model, evaluation.cost)
+
+
+def print_comparison(console: Console, comparison: "Comparison") -> None:
+    """The difference and how sure it is; then the slices that fell, the worst first."""
+    console.print(Text(f"\n{comparison.after} against {comparison.before}, {comparison.measure}", style="bold"))
+    console.print(_difference("  all", comparison.overall))
+    for name, found in comparison.languages.items():
+        if found.mean < 0:
+            console.print(_difference(f"  {name}", found))
+    fell = sorted((part for part in comparison.slices if part.mean < 0), key=lambda part: part.mean)
+    for part in fell[:_WORST_SLICES]:
+        worst = ", ".join(f"{change.id} {change.delta:+.2f}" for change in part.worst[:3])
+        line = f"  worse by {part.by}: {part.name} {part.mean:+.4f}, {part.hurt} of {part.queries} queries fell"
+        console.print(Text(line, style="red") + Text(f" ({worst})", style="bright_black"))
+    for note in comparison.notes:
+        console.print(Text(f"  {note}", style="yellow"))
 
 
 def averages_table(what: str, rows: "Sequence[Averages]", measures: Sequence[str]) -> Table:
@@ -158,9 +200,8 @@ def traps_table(outcomes: Sequence[TrapOutcome]) -> Table:
     table = Table(box=None, padding=(0, 1), show_edge=False, header_style="dim")
     table.add_column("keyword traps")
     table.add_column("answer first", justify="right")
-    figures = traps_json(outcomes)
-    for name, figure in {**figures["languages"], "overall": figures["overall"]}.items():
-        table.add_row(name, f"{figure['right']} of {figure['traps']}")
+    for name, figure in trap_accuracy(outcomes).items():
+        table.add_row(name, f"{figure.right} of {figure.traps}")
     return table
 
 
@@ -176,9 +217,21 @@ def _read_sets(paths: Sequence[Path], run: Path | None, qrels: Path | None, spli
     return [read_set(folder, run=run, qrels=qrels, split=split) for folder in folders]
 
 
-def _accuracy(outcomes: Sequence[TrapOutcome]) -> dict[str, float]:
-    right = sum(outcome.right for outcome in outcomes)
-    return {"right": right, "traps": len(outcomes), "accuracy": right / len(outcomes)}
+def _comparisons(evaluation: "Evaluation", other: "Evaluation | None") -> "tuple[Comparison, ...]":
+    from finerank.evaluation.compare import compare_evaluations, compare_with_first_stage
+
+    if not evaluation.sets:
+        return ()
+    found = compare_with_first_stage(evaluation)
+    return (found, compare_evaluations(other, evaluation)) if other is not None else (found,)
+
+
+def _difference(name: str, found: "Difference") -> Text:
+    sure = found.p_value < _SURE
+    text = Text(f"{name}: ")
+    text.append(f"{found.mean:+.4f}", style=("green" if found.mean > 0 else "red") if sure else "")
+    text.append(f", 95% interval {found.low:+.4f} to {found.high:+.4f}, p = {found.p_value:.4f}; ")
+    return text.append(f"{found.helped} of {found.queries} queries better, {found.hurt} worse")
 
 
 def _change(before: float, after: float) -> Text:
@@ -186,9 +239,24 @@ def _change(before: float, after: float) -> Text:
     return Text(f"{before:.3f}→{after:.3f}", style=style)
 
 
-def _write(out: Path, document: dict[str, Any]) -> None:
+def _prepare(out: Path) -> None:
+    """What writing needs, before hours of scoring: the library that draws, and a folder."""
+    import finerank.evaluation.report  # noqa: F401 - raises MissingExtra
+
     try:
         out.mkdir(parents=True, exist_ok=True)
-        (out / _RESULT).write_text(json.dumps(document, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise InvalidSetting(f"--out {out}: {error.strerror}") from error
+
+
+def _write(out: Path, findings: Findings) -> None:
+    from finerank.evaluation.report import evaluation_page
+
+    document = json.dumps(findings_json(findings), ensure_ascii=False, indent=1) + "\n"
+    page = evaluation_page(findings.evaluation, findings.comparisons, findings.outcomes)
+    try:
+        # A lone surrogate becomes \udXXX, which is its JSON escape.
+        (out / _RESULT).write_text(document, encoding="utf-8", errors="backslashreplace")
+        (out / _REPORT).write_text(page, encoding="utf-8", errors="backslashreplace")
     except OSError as error:
         raise InvalidSetting(f"--out {out}: {error.strerror}") from error

@@ -41,6 +41,18 @@ class TrapOutcome:
     right: bool
 
 
+@dataclass(frozen=True, slots=True)
+class TrapAccuracy:
+    """How often the answer came first."""
+
+    traps: int
+    right: int
+
+    @property
+    def accuracy(self) -> float:
+        return self.right / self.traps
+
+
 def trap_languages() -> list[str]:
     """The language codes there are traps for."""
     return sorted(path.stem for path in _FOLDER.glob("*.json"))
@@ -65,3 +77,12 @@ def try_traps(ranker: Ranker, traps: Iterable[KeywordTrap]) -> list[TrapOutcome]
         right = bool(ranking) and trap.passages[ranking[0].index] == trap.answer
         outcomes.append(TrapOutcome(trap.language, trap.name, right))
     return outcomes
+
+
+def trap_accuracy(outcomes: Iterable[TrapOutcome]) -> dict[str, TrapAccuracy]:
+    """The accuracy of every language, and `overall`."""
+    groups: dict[str, list[bool]] = {}
+    for outcome in outcomes:
+        groups.setdefault(outcome.language, []).append(outcome.right)
+    groups["overall"] = [right for group in groups.values() for right in group]
+    return {name: TrapAccuracy(len(group), sum(group)) for name, group in groups.items() if group}
