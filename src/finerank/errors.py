@@ -12,6 +12,7 @@ FinerankError
 ├── DeviceError
 │   ├── DeviceUnavailable  the device asked for fails one of its checks
 │   └── OutOfMemory        even a single pair does not fit
+├── TrainingCollapsed   a model in training no longer learns to rank
 ├── ScoreError          the model answered NaN or infinity
 └── CacheError          the score cache cannot be opened or written
 """
@@ -67,6 +68,10 @@ class DeviceUnavailable(DeviceError):
 
 class OutOfMemory(DeviceError):
     """A batch does not fit into the device's memory."""
+
+
+class TrainingCollapsed(FinerankError):
+    """A model in training no longer learns to rank: its loss is NaN, its scores are alike, or the dev set got worse."""
 
 
 class ScoreError(FinerankError):

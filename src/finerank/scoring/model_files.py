@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from finerank.errors import BrokenModel, MissingExtra, ModelError, ModelNotFound, UnsupportedModel
+from finerank.scoring.calibration import CALIBRATION_FILE
 from finerank.scoring.families import FAMILIES, POSITIONS_AFTER_PADDING
 from finerank.settings import DEFAULT_MODEL, cache_dir
 
@@ -99,9 +100,16 @@ class _Choice:
 
 
 def find_model(
-    model: str | Path | None = None, revision: str | None = None, backend: str = "auto", dtype: str = "auto"
+    model: str | Path | None = None,
+    revision: str | None = None,
+    backend: str = "auto",
+    dtype: str = "auto",
+    *,
+    headless: bool = False,
 ) -> ModelFiles:
     """The files of a local folder, an .onnx file, an embedded model or a hub id (downloaded if not cached).
+
+    `headless` accepts an encoder without a scoring head too, which training gives one.
 
     Raises `ModelNotFound`, `BrokenModel`, `UnsupportedModel` or `MissingExtra`, each with what to do about it.
     """
@@ -117,7 +125,7 @@ def find_model(
         folder = _from_hub(name, revision, backend, dtype)
     else:
         raise ModelNotFound(_nowhere(name))
-    return _describe(name, folder, _choose(_files_in(folder), name, backend, dtype))
+    return _describe(name, folder, _choose(_files_in(folder), name, backend, dtype), headless)
 
 
 def embedded_models() -> list[str]:
@@ -212,9 +220,10 @@ def _unknown_tokenizer(model: str) -> UnsupportedModel:
     )
 
 
-def _describe(name: str, folder: Path, choice: _Choice) -> ModelFiles:
+def _describe(name: str, folder: Path, choice: _Choice, headless: bool = False) -> ModelFiles:
     config = _read_config(folder / "config.json")
-    _check_architecture(name, config)
+    if not headless:
+        _check_architecture(name, config)
     if choice.tokenizer != "tokenizer.json" and config.get("model_type") != "xlm-roberta":
         raise _unknown_tokenizer(name)  # others number the same pieces differently
     backend = choice.backend
@@ -294,7 +303,8 @@ def _from_hub(name: str, revision: str | None, backend: str, dtype: str) -> Path
         listed = [file.rfilename for file in info.siblings or []]
         choice = _choose(listed, name, backend, dtype)
         _remember(str(info.sha), listed)
-        wanted = ["config.json", "tokenizer_config.json", _SHARD_INDEX, choice.tokenizer, *choice.weights]
+        settings = ["config.json", "tokenizer_config.json", CALIBRATION_FILE, _SHARD_INDEX]
+        wanted = [*settings, choice.tokenizer, *choice.weights]
         return Path(snapshot_download(name, revision=revision, allow_patterns=wanted))
     except OfflineModeIsEnabled as error:
         raise ModelNotFound(f"{name}: not in the local cache, and HF_HUB_OFFLINE forbids a download.") from error

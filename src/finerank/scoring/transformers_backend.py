@@ -49,8 +49,11 @@ class TransformersBackend:
             torch.cuda.empty_cache()
 
 
-def load_model(files: ModelFiles, dtype: torch.dtype) -> torch.nn.Module:
-    """The model as transformers builds it; raises `UnsupportedModel` or `BrokenModel`."""
+def load_model(files: ModelFiles, dtype: torch.dtype, *, headless: bool = False) -> torch.nn.Module:
+    """The model as transformers builds it, with a new head where it has none and `headless` allows that.
+
+    Raises `UnsupportedModel` or `BrokenModel`.
+    """
     try:
         config = AutoConfig.from_pretrained(files.folder, trust_remote_code=False)
         if type(config) not in MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING:
@@ -68,11 +71,14 @@ def load_model(files: ModelFiles, dtype: torch.dtype) -> torch.nn.Module:
             local_files_only=True,
             trust_remote_code=False,
             output_loading_info=True,
+            **({"num_labels": 1} if headless else {}),
         )
     except Exception as error:  # safetensors, torch and transformers each raise their own
         raise BrokenModel(f"{files.folder}: transformers cannot load it: {error}. Download it again.") from error
-    if report["missing_keys"]:
-        missing = sorted(report["missing_keys"])[0]
+    encoder = f"{model.base_model_prefix}."
+    unmade = [key for key in report["missing_keys"] if key.startswith(encoder) and "pooler" not in key]
+    if missing := unmade if headless else report["missing_keys"]:
+        missing = sorted(missing)[0]
         raise BrokenModel(f"{files.folder}: has no weights named {missing}. An encoder without its head cannot rank.")
     if model.config.num_labels != 1:
         raise UnsupportedModel(f"{files.name}: has {model.config.num_labels} labels; a reranker has one.")

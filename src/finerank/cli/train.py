@@ -1,0 +1,90 @@
+"""`finerank train`: fine-tune a reranker on your own judged queries."""
+
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from finerank.cli import options
+from finerank.cli.render import print_json
+from finerank.errors import InvalidInput, InvalidSetting
+
+if TYPE_CHECKING:
+    from finerank.training.examples import Example
+
+
+def train(
+    model: Annotated[str, typer.Argument(help="a reranker or an encoder to start from: hub id or local folder")],
+    data: Annotated[list[Path], typer.Argument(help="training examples: files or folders, of any format we read")],
+    out: Annotated[Path, typer.Option(help="the run's folder; a run that was cut off there goes on")],
+    dev: Annotated[Path | None, typer.Option(help="judged lists to watch; the best checkpoint by them is kept")] = None,
+    dev_share: Annotated[float, typer.Option(help="without --dev, the share of DATA held out")] = 0.02,
+    config: Annotated[Path | None, typer.Option(help="a TOML file of training options")] = None,
+    given: Annotated[list[str] | None, typer.Option("--set", help="one training option, NAME=VALUE")] = None,
+    scores: Annotated[Path | None, typer.Option(help="a teacher's scores of DATA, a JSON lines file")] = None,
+    as_json: options.AsJson = False,
+    as_jsonl: options.AsJsonLines = False,
+) -> None:
+    """Train MODEL on DATA; writes the model, its card and every figure into the folder --out.
+
+    The training options are listed in the guide: --set loss=lambda --set learning_rate=1e-5.
+    """
+    from finerank.training.examples import read_examples, with_teacher_scores
+    from finerank.training.train import TrainSettings
+    from finerank.training.train import train as run
+
+    settings = TrainSettings.of({**read_config(config), **dict(parse_setting(text) for text in given or ())})
+    examples = [example for path in data for example in read_examples(path)]
+    if scores:
+        examples = list(with_teacher_scores(examples, scores))
+    held_out = list(read_examples(dev)) if dev else _hold_out(examples, dev_share)
+    record = run(model, examples, out, dev=held_out, settings=settings)
+    if as_json or as_jsonl:
+        print_json(record, [record], as_lines=as_jsonl)
+        return
+    table = Table("dev lists", "before", "after", box=None)
+    for name, value in record["after"].items():
+        table.add_row(name, f"{record['before'][name]:.4f}", f"{value:.4f}")
+    console = Console()
+    console.print(table if record["after"] else "No dev lists: the model was not judged.")
+    console.print(
+        f"{record['steps']} steps in {record['seconds']:.0f} s; the model is in {out / 'model'}", markup=False
+    )
+
+
+def read_config(path: Path | None) -> dict[str, Any]:
+    """The options of a TOML file; none without a file."""
+    if path is None:
+        return {}
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InvalidSetting(f"{path}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InvalidSetting(f"{path}: not readable as TOML: {error}") from error
+
+
+def parse_setting(text: str) -> tuple[str, Any]:
+    """`NAME=VALUE`, the value as TOML reads it, or else as text."""
+    name, sign, value = text.partition("=")
+    if not sign:
+        raise InvalidSetting(f"--set {text}: must be NAME=VALUE")
+    try:
+        return name, tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        return name, value
+
+
+def _hold_out(examples: "list[Example]", share: float) -> "list[Example]":
+    """Take the last `share` of the examples away from them, and return it."""
+    if not 0 <= share < 1:
+        raise InvalidSetting(f"--dev-share {share}: must be between 0 and 1")
+    count = round(len(examples) * share)
+    if count >= len(examples):
+        raise InvalidInput("there are too few examples to hold some out; give --dev-share 0")
+    held_out = examples[len(examples) - count :]
+    del examples[len(examples) - count :]
+    return held_out

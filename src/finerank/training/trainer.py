@@ -1,0 +1,193 @@
+"""The training loop: transformers' Trainer over lists of passages, with a guard against collapse.
+
+Adds what the Trainer lacks for rankers: lists padded in groups by length, losses over a whole list, the dev set's nDCG,
+and stopping with an explanation when a model stops telling passages apart.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from finerank.errors import MissingExtra, TrainingCollapsed
+from finerank.evaluation.measures import measure
+from finerank.training.examples import Example
+from finerank.training.lists import ListCollator, shuffle_passages
+
+try:
+    import torch
+    from torch import Tensor
+    from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+    from finerank.training.losses import Loss
+except ImportError as error:
+    raise MissingExtra("training", "train") from error
+
+DEV_MEASURES = ("nDCG@10", "RR@10")
+DEV_LISTS_AT_ONCE = 32
+
+
+class ListScorer(torch.nn.Module):
+    """A cross-encoder and a loss as one module, so that several GPUs synchronise once a step.
+
+    `teach` and `teach_weight` add a distillation loss over the lists that have a teacher; the weight is its part of
+    the whole.
+    """
+
+    def __init__(
+        self, model: torch.nn.Module, loss: Loss, teach: Loss | None = None, teach_weight: float = 0.5
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.loss = loss
+        self._teach = teach
+        self._teach_weight = teach_weight
+
+    def forward(
+        self,
+        groups: Sequence[dict[str, Tensor]],
+        places: Tensor,
+        given: Tensor,
+        grades: Tensor,
+        teacher: Tensor,
+        taught: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        """The loss, and the logits as float32 [lists, passages], 0 where there is no passage."""
+        logits = torch.cat([self.model(**group).logits.squeeze(1).float() for group in groups])
+        scores = torch.zeros(given.numel(), device=logits.device).index_copy(0, places, logits).view(given.shape)
+        loss = self.loss(scores, grades, given)
+        if self._teach and taught.any():
+            share = self._teach_weight * taught.float().mean()
+            distilled = self._teach(scores[taught], teacher[taught], given[taught])
+            loss = (1 - share) * loss + share * distilled
+        return loss, scores
+
+
+class ListTrainer(Trainer):
+    """Trains a `ListScorer`; `dev` lists are ranked at every evaluation."""
+
+    def __init__(
+        self,
+        scorer: ListScorer,
+        args: TrainingArguments,
+        collator: ListCollator,
+        train_set: torch.utils.data.Dataset[Example] | None,
+        dev: Sequence[Example],
+        callbacks: Sequence[TrainerCallback] = (),
+    ) -> None:
+        super().__init__(
+            model=scorer,
+            args=args,
+            data_collator=collator,
+            train_dataset=train_set,
+            eval_dataset=[*dev] or None,
+            callbacks=[*callbacks],
+        )
+        self._dev = [shuffle_passages(example, np.random.default_rng(index)) for index, example in enumerate(dev)]
+        self._spreads: list[Tensor] = []
+
+    def compute_loss(
+        self, model: torch.nn.Module, inputs: dict[str, Any], return_outputs: bool = False, **_: object
+    ) -> Any:  # noqa: ANN401 - the Trainer's own signature
+        loss, scores = model(**inputs)
+        self._spreads.append(spread(scores.detach(), inputs["given"]))
+        return (loss, scores) if return_outputs else loss
+
+    def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:  # noqa: ANN401
+        """Adds the spread of the logits to what is logged of the training loss."""
+        if "loss" in logs and self._spreads:
+            logs["spread"] = round(float(torch.stack(self._spreads).mean()), 4)
+            self._spreads.clear()
+        super().log(logs, *args, **kwargs)
+
+    def evaluate(self, *_: object, metric_key_prefix: str = "eval", **__: object) -> dict[str, float]:
+        """nDCG@10 and RR@10 of the dev lists; passages that score alike keep a random order."""
+        metrics = {f"{metric_key_prefix}_{name}": value for name, value in self.rank_dev().items()}
+        self.log(metrics)
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        return metrics
+
+    def rank_dev(self) -> dict[str, float]:
+        """The mean of every dev measure."""
+        grades = {
+            str(number): {str(place): math.ceil(label) for place, label in enumerate(example.labels)}
+            for number, example in enumerate(self._dev)
+        }
+        logits = self.score_lists(self._dev)
+        rankings = {
+            str(number): [str(place) for place in np.argsort(-row, kind="stable")] for number, row in enumerate(logits)
+        }
+        values = measure(grades, rankings, DEV_MEASURES)
+        return {name: float(np.mean([value[name] for value in values.values()])) for name in DEV_MEASURES}
+
+    def score_lists(self, examples: Sequence[Example]) -> list[Any]:
+        """The logits of every example's passages."""
+        self.model.eval()
+        rows: list[Any] = []
+        for first in range(0, len(examples), DEV_LISTS_AT_ONCE):
+            some = examples[first : first + DEV_LISTS_AT_ONCE]
+            with torch.no_grad(), self.compute_loss_context_manager():
+                _, scores = self.model(**self._prepare_inputs(self.data_collator(some)))
+            rows += [row[: len(example.passages)].cpu().numpy() for row, example in zip(scores, some, strict=True)]
+        self.model.train()
+        return rows
+
+
+def spread(scores: Tensor, given: Tensor) -> Tensor:
+    """The standard deviation of logits within a list, averaged over lists of two passages and more."""
+    counts = given.sum(1)
+    means = (scores * given).sum(1) / counts.clamp_min(1)
+    squares = ((scores - means[:, None]) ** 2 * given).sum(1) / counts.clamp_min(1)
+    lists = counts > 1
+    return squares[lists].sqrt().mean() if lists.any() else scores.new_zeros(())
+
+
+class CollapseGuard(TrainerCallback):
+    """Stops a run that no longer learns to rank, with `TrainingCollapsed` saying what was seen and what to change.
+
+    Three things are watched: a loss that is NaN or infinite; logits that became alike (`flat_logs` records in a row
+    with a spread under 2% of the largest seen, or under 1e-4); a dev nDCG@10 more than `drop` under its best in
+    `bad_evaluations` evaluations in a row.
+    """
+
+    def __init__(self, drop: float = 0.05, bad_evaluations: int = 3, flat_logs: int = 5) -> None:
+        self._drop, self._bad_evaluations, self._flat_logs = drop, bad_evaluations, flat_logs
+        self._widest = 0.0
+        self._flat = self._bad = 0
+        self._best = -math.inf
+
+    def on_log(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: Any = None, **_: object
+    ) -> None:
+        if "loss" not in (logs or {}):
+            return
+        if not math.isfinite(logs["loss"]):
+            raise TrainingCollapsed(
+                f"step {state.global_step}: the loss is {logs['loss']}. Lower learning_rate, or set precision='fp32' "
+                "(fp16 overflows; bf16 does not)."
+            )
+        self._widest = max(self._widest, logs["spread"])
+        flat = logs["spread"] < max(1e-4, 0.02 * self._widest)
+        self._flat = self._flat + 1 if flat else 0
+        if self._flat >= self._flat_logs:
+            raise TrainingCollapsed(
+                f"step {state.global_step}: the model gives all passages of a list the same score (spread "
+                f"{logs['spread']:.2g} logits, {self._widest:.2g} before). Lower learning_rate (a tenth is a good "
+                "try), raise warmup, and check that every list has passages that are relevant and some that are not."
+            )
+
+    def on_evaluate(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, metrics: Any = None, **_: object
+    ) -> None:
+        value = (metrics or {}).get(f"eval_{DEV_MEASURES[0]}")
+        if value is None:
+            return
+        self._best = max(self._best, value)
+        self._bad = self._bad + 1 if value < self._best - self._drop else 0
+        if self._bad >= self._bad_evaluations:
+            raise TrainingCollapsed(
+                f"step {state.global_step}: nDCG@10 on the dev lists is {value:.3f}, {self._best - value:.3f} under "
+                f"its best, for {self._bad} evaluations. Lower learning_rate, train fewer epochs, or look for labels "
+                "that contradict the dev set."
+            )
