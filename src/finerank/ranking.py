@@ -30,7 +30,7 @@ class RankedDocument:
     `logit` is the model's raw output; `score` is sigmoid(logit) in float64. `index` is the caller's position (from
     0), `rank` the place in the ranking (from 1). `truncated`: part of the pair was cut away before scoring.
     `best_span`: where the best-scoring passage of a chunked document lies, as character offsets [start, end) into
-    the document's own text.
+    the document's own text. `probability` that the document is relevant: only where a calibration was fitted.
     """
 
     document: Document
@@ -40,6 +40,7 @@ class RankedDocument:
     rank: int
     truncated: bool = False
     best_span: Span | None = None
+    probability: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +92,7 @@ class PairScore:
     logit: float
     truncated: bool = False
     degraded: str = ""
+    probability: float | None = None
 
 
 class Ranker(Protocol):
@@ -116,6 +118,7 @@ def rank_by_score(
     *,
     truncated: Sequence[bool] | None = None,
     best_spans: Sequence[Span | None] | None = None,
+    probabilities: Sequence[float] | None = None,
     top_n: int | None = None,
     threshold: float | None = None,
 ) -> tuple[RankedDocument, ...]:
@@ -143,6 +146,7 @@ def rank_by_score(
             rank=rank,
             truncated=truncated[index] if truncated is not None else False,
             best_span=best_spans[index] if best_spans is not None else None,
+            probability=probabilities[index] if probabilities is not None else None,
         )
         for rank, (index, score) in enumerate(scored[:top_n], start=1)
     )

@@ -20,6 +20,7 @@ from finerank.ranking import Document, PairScore, Ranking, Span, Usage, rank_by_
 from finerank.scoring.backend import ScoringBackend, open_backend
 from finerank.scoring.batch import EncodedPair
 from finerank.scoring.cache import open_cache
+from finerank.scoring.calibration import Calibration, find_calibration
 from finerank.scoring.device import Device, choose_device
 from finerank.scoring.encode import EncodedQuery, PairEncoder
 from finerank.scoring.model_files import ModelFiles, find_model
@@ -58,12 +59,14 @@ class Reranker:
         settings: Settings | None = None,
         device: Device | None = None,
         files: ModelFiles | None = None,
+        calibration: Calibration | None = None,
     ) -> None:
         self._encoder = encoder
         self._scorer = scorer
         self.settings = settings or Settings()
         self.device = device or Device()
         self.files = files
+        self.calibration = calibration
         self.model = files.name if files else type(scorer.backend).__name__
 
     @classmethod
@@ -75,6 +78,7 @@ class Reranker:
         """
         settings = Settings.load(model=str(model) if model is not None else None, **options)
         files = find_model(settings.model, settings.revision, settings.backend, settings.dtype)
+        calibration = find_calibration(settings.calibration, files.folder)
         device = _device_for(files, settings)
         tokenizer = load_tokenizer(files.tokenizer)
         _check_vocabulary(files, tokenizer.get_vocab_size())
@@ -92,7 +96,7 @@ class Reranker:
             if settings.fallback == "cpu" and device.kind != "cpu"
             else None,
         )
-        return cls(encoder, scorer, settings=settings, device=device, files=files)
+        return cls(encoder, scorer, settings=settings, device=device, files=files, calibration=calibration)
 
     @property
     def max_length(self) -> int:
@@ -134,7 +138,7 @@ class Reranker:
         requests = [(query, [passage]) for query, passage in check_pairs(pairs)]
         rankings = self._rank_all("pairs[{}]: ", requests, None, 0.0, progress)
         return [
-            PairScore(result.score, result.logit, result.truncated, ranking.degraded)
+            PairScore(result.score, result.logit, result.truncated, ranking.degraded, result.probability)
             for ranking in rankings
             for result in ranking
         ]
@@ -255,6 +259,7 @@ class Reranker:
             pooled,
             truncated=truncated,
             best_spans=best_spans,
+            probabilities=[self.calibration.probability(logit) for logit in pooled] if self.calibration else None,
             top_n=top_n,
             threshold=threshold,
         )

@@ -34,6 +34,7 @@ class Options(TypedDict, total=False):
     batch_tokens: int | None
     deterministic: bool
     threshold: float | None
+    calibration: str
     template: str
     long_documents: Literal["truncate", "chunk"]
     chunk_overlap: int
@@ -65,6 +66,7 @@ class Settings:
     batch_tokens: int | None = _option(None, "tokens per batch; unset is 1024 on a CPU, 65536 on CUDA, 8192 on MPS")
     deterministic: bool = _option(False, "score every pair alone: bit-identical logits in any company")
     threshold: float | None = _option(None, "drop documents whose score (0..1) is below this")
+    calibration: str = _option("auto", "auto takes the model folder's calibration.json, if any; off; or a file's path")
     template: str = _option("{query}", "how the query is put to the model; must contain {query}")
     long_documents: Literal["truncate", "chunk"] = _option("truncate", "cut long documents, or score them in passages")
     chunk_overlap: int = _option(32, "tokens that neighbouring passages of a chunked document share, at most")

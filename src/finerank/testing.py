@@ -18,6 +18,7 @@ from finerank.reranker import Reranker
 from finerank.scoring.backend import ScoringBackend
 from finerank.scoring.batch import Batch, Tokens
 from finerank.scoring.cache import open_cache
+from finerank.scoring.calibration import find_calibration
 from finerank.scoring.encode import PairEncoder
 from finerank.scoring.scorer import Scorer
 from finerank.settings import Options, Settings
@@ -112,4 +113,6 @@ def stub_reranker(backend: ScoringBackend | None = None, /, **options: Unpack[Op
         deterministic=settings.deterministic,
         open_fallback=OverlapBackend if settings.fallback == "cpu" else None,
     )
-    return Reranker(PairEncoder(word_tokenizer(), settings.max_length or 512), scorer, settings=settings)
+    encoder = PairEncoder(word_tokenizer(), settings.max_length or 512)
+    calibration = find_calibration(settings.calibration, None)
+    return Reranker(encoder, scorer, settings=settings, calibration=calibration)

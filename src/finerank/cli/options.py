@@ -29,6 +29,7 @@ Deterministic = Annotated[
 ]
 Fallback = Annotated[str | None, typer.Option(help=option_help("fallback"), show_default=False)]
 Threshold = Annotated[float | None, typer.Option(help=option_help("threshold"), show_default=False)]
+Calibration = Annotated[str | None, typer.Option(help=option_help("calibration"), show_default=False)]
 TopN = Annotated[int | None, typer.Option(min=0, help="keep the first N", show_default=False)]
 AsJson = Annotated[bool, typer.Option("--json", help="print one JSON document")]
 AsJsonLines = Annotated[bool, typer.Option("--jsonl", help="print one JSON object a line")]

@@ -37,6 +37,7 @@ def rank(
     ] = None,
     top_n: options.TopN = None,
     threshold: options.Threshold = None,
+    calibration: options.Calibration = None,
     explain: Annotated[bool, typer.Option(help="show the sentence and words that decided each score")] = False,
     as_json: options.AsJson = False,
     as_jsonl: options.AsJsonLines = False,
@@ -75,6 +76,7 @@ def rank(
         "batch_tokens": batch_tokens, "threads": threads, "template": template, "long_documents": long_documents,
         "pooling": pooling, "clean": clean, "cache": cache, "fallback": fallback, "threshold": threshold,
         "cache_entries": cache_entries, "chunk_overlap": chunk_overlap, "deterministic": deterministic,
+        "calibration": calibration,
     }  # fmt: skip
     with options.load_reranker(model, **load) as reranker:
         if batch is not None:

@@ -23,11 +23,14 @@ def score_bar(score: float, good: bool, width: int = BAR_WIDTH) -> Text:
 
 
 def ranking_table(ranking: Ranking, threshold: float) -> Table:
-    """One row a document: rank, bar, score, logit, marks, text."""
+    """One row a document: rank, bar, score, the probability if there is one, logit, marks, text."""
+    calibrated = any(result.probability is not None for result in ranking)
     table = Table(box=None, padding=(0, 1), show_edge=False, header_style="dim")
     table.add_column("#", justify="right")
     table.add_column("score", no_wrap=True)
     table.add_column("", justify="right", no_wrap=True)
+    if calibrated:
+        table.add_column("prob.", justify="right", no_wrap=True)
     table.add_column("logit", justify="right", style="bright_black", no_wrap=True)
     table.add_column("passage", overflow="ellipsis", ratio=1)
     for result in ranking:
@@ -36,6 +39,7 @@ def ranking_table(ranking: Ranking, threshold: float) -> Table:
             str(result.rank),
             score_bar(result.score, good),
             Text(f"{result.score:.4f}", style="green" if good else "red"),
+            *([f"{result.probability:.3f}"] if calibrated else []),
             f"{result.logit:+.2f}",
             _passage(result),
         )
@@ -78,7 +82,7 @@ def print_json(document: Mapping[str, object], lines: Iterable[Mapping[str, obje
 
 
 def result_json(result: RankedDocument) -> dict[str, object]:
-    """A result as JSON fields; id, metadata and best_span only where there are any."""
+    """A result as JSON fields; probability, id, metadata and best_span only where there are any."""
     document = result.document
     fields: dict[str, object] = {
         "rank": result.rank,
@@ -88,6 +92,8 @@ def result_json(result: RankedDocument) -> dict[str, object]:
         "truncated": result.truncated,
         "text": document.text,
     }
+    if result.probability is not None:
+        fields["probability"] = result.probability
     if document.id is not None:
         fields["id"] = document.id
     if document.metadata:

@@ -113,6 +113,27 @@ def read_set(folder: Path, *, run: Path | None = None, qrels: Path | None = None
     return JudgedSet(folder.resolve().name, queries, _language(folder), notes)
 
 
+def read_pairs(path: Path) -> JudgedSet:
+    """Lines {"query", "passage", "label"} as a set: a query's passages are its candidates, in the file's order.
+
+    A label is 0 or false for a passage that does not answer, else a grade of 1 and more. Raises `InvalidInput` naming
+    file and line.
+    """
+    candidates: dict[str, list[Document]] = {}
+    grades: dict[str, dict[str, int]] = {}
+    for number, fields in read_json_lines(path):
+        query, passage = text_field(path, number, fields, "query"), text_field(path, number, fields, "passage")
+        label = fields.get("label")
+        if not isinstance(label, int | float) or label < 0 or not float(label).is_integer():
+            _refuse(path, number, f'has the "label" {label!r}; it must be 0, or a whole number of 1 and more')
+        if not query.strip():
+            _refuse(path, number, "has an empty query; there is nothing to rank by")
+        candidates.setdefault(query, []).append(Document(passage, id=str(number)))
+        grades.setdefault(query, {})[str(number)] = int(label)
+    queries = (JudgedQuery(query, query, tuple(found), grades[query]) for query, found in candidates.items())
+    return JudgedSet(path.name, tuple(queries))
+
+
 def read_qrels(path: Path) -> dict[str, dict[str, int]]:
     """Judgements by query: BEIR's `query-id, corpus-id, score` with a header, or TREC's `query 0 document grade`."""
     grades: dict[str, dict[str, int]] = {}

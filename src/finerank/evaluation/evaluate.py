@@ -50,7 +50,7 @@ def evaluate(
         rankings, cost = {}, Cost()
         for query in judged.queries:
             start = time.perf_counter()
-            ranking = _rank(ranker, judged, query)
+            ranking = rank_query(ranker, judged, query)
             cost += _cost(ranking, query, time.perf_counter() - start)
             rankings[query.id] = _ranked_ids(ranking, judged, query)
             model = model or ranking.model
@@ -61,7 +61,8 @@ def evaluate(
     return Evaluation(model, measures, tuple(results), depth, max_queries, seed)
 
 
-def _rank(ranker: Ranker, judged: JudgedSet, query: JudgedQuery) -> Ranking:
+def rank_query(ranker: Ranker, judged: JudgedSet, query: JudgedQuery) -> Ranking:
+    """The ranking of a query's candidates; an error about one of them names the set and the query."""
     if not query.candidates:
         return Ranking((), "")
     try:

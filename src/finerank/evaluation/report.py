@@ -1,12 +1,19 @@
-"""An evaluation as one HTML page that opens from disk and loads nothing. Needs the extra `evaluate`."""
+"""An evaluation, or a calibration, as one HTML page that opens from disk and loads nothing.
+
+Needs the extra `evaluate`.
+"""
 
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
+from typing import TYPE_CHECKING
 
 from finerank.evaluation import plots
 from finerank.evaluation.compare import Comparison, Difference, Slice
 from finerank.evaluation.keyword_traps import TrapOutcome, trap_accuracy
 from finerank.evaluation.results import Averages, Evaluation
+
+if TYPE_CHECKING:  # it needs scikit-learn
+    from finerank.evaluation.calibrate import Fit, Threshold
 
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: #1d2530; }
@@ -37,6 +44,34 @@ def evaluation_page(
     if outcomes:
         parts += _traps(outcomes)
     return page(f"Evaluation of {evaluation.model}", parts)
+
+
+def calibration_page(model: str, method: str, fit: "Fit") -> str:
+    """The page of a calibration: what it is worth on queries it was not fitted on, and the threshold."""
+    before, after = fit.before, fit.after
+    parts = [
+        note(f"{method}, fitted on {fit.pairs} pairs of {fit.queries} queries, {fit.relevant} of them relevant"),
+        heading("How far what is said is true, on queries the curve was not fitted on"),
+        table(
+            ["", "expected calibration error", "Brier score"],
+            [
+                ["score", before.calibration_error, before.brier],
+                ["probability", after.calibration_error, after.brier],
+            ],
+        ),
+        plots.reliability(
+            [(part.said, part.relevant) for part in before.bins], [(part.said, part.relevant) for part in after.bins]
+        ),
+        table(
+            ["", "mean said", "share relevant", "pairs"],
+            [
+                [name, part.said, part.relevant, part.pairs]
+                for name, quality in (("score", before), ("probability", after))
+                for part in quality.bins
+            ],
+        ),
+    ]
+    return page(f"Calibration of {model}", parts + (_threshold(fit.threshold) if fit.threshold else []))
 
 
 def page(title: str, parts: Iterable[str]) -> str:
@@ -130,6 +165,22 @@ def _traps(outcomes: Sequence[TrapOutcome]) -> list[str]:
         [name, figure.traps, figure.right, figure.accuracy] for name, figure in trap_accuracy(outcomes).items()
     ]
     return [heading("Keyword traps: the answer first"), table(["language", "traps", "right", "accuracy"], rows)]
+
+
+def _threshold(found: "Threshold") -> list[str]:
+    elsewhere = [
+        "not reached" if value is None else value for value in (found.held_out_precision, found.held_out_recall)
+    ]
+    rows: list[list[Cell]] = [
+        ["score", found.score],
+        ["probability", found.probability],
+        ["pairs kept", found.kept],
+        ["precision", found.precision],
+        ["recall", found.recall],
+        ["precision, held out", elsewhere[0]],
+        ["recall, held out", elsewhere[1]],
+    ]
+    return [heading(f"Threshold for a {found.goal} of {found.wanted}"), table(["", ""], rows)]
 
 
 def _cell(value: Cell) -> str:
