@@ -23,6 +23,12 @@ def test_a_result_carries_its_document_scores_and_places() -> None:
     assert (best.truncated, best.best_span) == (True, (3, 5))
 
 
+def test_probabilities_go_with_their_documents_and_decide_nothing() -> None:
+    ranked = rank_by_score(DOCUMENTS[:3], [0.0, 2.0, 1.0], probabilities=[0.9, 0.1, 0.5])
+    assert [(result.index, result.probability) for result in ranked] == [(1, 0.1), (2, 0.5), (0, 0.9)]
+    assert rank_by_score(DOCUMENTS[:1], [0.0])[0].probability is None
+
+
 def test_logits_that_float32_cannot_tell_apart_keep_distinct_scores() -> None:
     logits = [17.0 + step for step in range(20)]
     scores = [sigmoid(logit) for logit in logits]

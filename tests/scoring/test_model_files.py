@@ -404,6 +404,11 @@ def test_only_the_files_needed_are_downloaded_and_only_once(hub, load):
     assert load(offline=True) == [folder, backend, weights]
 
 
+def test_a_calibration_comes_along(hub, load):
+    (hub.folder / "calibration.json").write_text('{"format": 1, "method": "platt", "slope": 1, "intercept": 0}')
+    assert (Path(load()[0]) / "calibration.json").is_file()
+
+
 def test_a_downloaded_model_ranks_like_its_original(hub, load, real_texts):
     shutil.rmtree(hub.folder / "onnx")
     downloaded = load()[0]
