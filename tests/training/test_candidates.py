@@ -7,7 +7,7 @@ from zlib import crc32
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
@@ -59,6 +59,7 @@ def test_bm25_is_asked_for(monkeypatch: pytest.MonkeyPatch):
         Bm25(CORPUS)
 
 
+@settings(deadline=None)
 @given(st.integers(1, 7), st.integers(1, 40), st.integers(0, 99))
 def test_blocks_find_what_one_product_finds(block: int, k: int, seed: int):
     vectors = np.random.default_rng(seed).standard_normal((20, 5)).astype(np.float32)

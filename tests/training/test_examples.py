@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import zstandard
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from finerank import InvalidInput, MissingExtra
@@ -35,6 +35,7 @@ def write_lines(path: Path, rows: Sequence[object]) -> Path:
     return path
 
 
+@settings(deadline=None)
 @given(st.lists(any_examples(), min_size=1, max_size=4), st.sampled_from(["", ".gz", ".zst"]))
 def test_what_is_written_is_read_again(tmp_path_factory: pytest.TempPathFactory, examples: list[Example], ending: str):
     path = tmp_path_factory.mktemp("examples") / f"train.jsonl{ending}"

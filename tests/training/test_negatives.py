@@ -75,7 +75,7 @@ def test_a_query_never_gets_its_own_passages():
 
 
 def test_the_same_text_is_taken_once():
-    corpus = ["reset it", "reset  it", "reset them"]
+    corpus = ["reset  it", "reset it", "reset them"]
     examples = [Example("reset", ("right",), (1.0,))]
     mined = mine_negatives(examples, corpus, Bm25(corpus), Mining(negatives=3))
     assert mined.mined == 2
@@ -85,12 +85,12 @@ def test_the_same_text_is_taken_once():
 
 def test_candidates_above_the_margin_are_dropped():
     # The lowest positive has -0.5, so with a margin of 0.2 nothing above -0.7 is taken: passages 0 to 6 are out.
-    teacher = Teacher(high=9.0, low=-0.5)
-    example = Example("q", ("high", "low"), (1.0, 2.0))
+    teacher = Teacher(high=9.0, low=-0.5, bad=-7.0)
+    example = Example("q", ("high", "low", "bad"), (1.0, 2.0, 0.0))
     mined = mine(example, teacher=teacher, negatives=2, ranks=(1, 50), sample=False, margin=0.2)
-    assert mined.examples[0].passages[2:] == ("passage 7", "passage 8")
-    assert mined.examples[0].labels == (1.0, 2.0, 0.0, 0.0)
-    assert mined.examples[0].teacher == (9.0, -0.5, -0.7, -0.8)
+    assert mined.examples[0].passages[3:] == ("passage 7", "passage 8")
+    assert mined.examples[0].labels == (1.0, 2.0, 0.0, 0.0, 0.0)
+    assert mined.examples[0].teacher == (9.0, -0.5, -7.0, -0.7, -0.8)
     assert mined.dropped == {"above margin": 7}
 
 

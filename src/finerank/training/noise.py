@@ -103,8 +103,8 @@ def _draw(places: Sequence[int], rng: np.random.Generator) -> list[int]:
 
 
 def _swap(letters: list[str], place: int, rng: np.random.Generator) -> None:
-    if place + 1 < len(letters):
-        letters[place], letters[place + 1] = letters[place + 1], letters[place]
+    other = place + 1 if place + 1 < len(letters) else max(0, place - 1)
+    letters[place], letters[other] = letters[other], letters[place]
 
 
 def _drop(letters: list[str], place: int, rng: np.random.Generator) -> None:
