@@ -77,7 +77,7 @@ class Reranker:
         finerank.toml. Raises `ModelError`, `DeviceError`, `InvalidSetting` or `MissingExtra`, each naming the fix.
         """
         settings = Settings.load(model=str(model) if model is not None else None, **options)
-        files = find_model(settings.model, settings.revision, settings.backend, settings.dtype)
+        files = find_model(settings.model, settings.revision, settings.backend, settings.dtype, settings.device)
         calibration = find_calibration(settings.calibration, files.folder)
         device = _device_for(files, settings)
         tokenizer = load_tokenizer(files.tokenizer)

@@ -80,6 +80,11 @@ def check_gpu(name: str, precision: str = "fp16") -> tuple[Check, ...]:
     return tuple(run())
 
 
+def has_gpu_driver() -> bool:
+    """Whether an NVIDIA driver answers and has a GPU: what can be known without importing torch."""
+    return _driver_answers("cuda", "").passed
+
+
 def _usual_gpu() -> str:
     return "mps" if platform.system() == "Darwin" else "cuda"
 

@@ -17,6 +17,7 @@ from typing import Any
 
 from finerank.errors import BrokenModel, MissingExtra, ModelError, ModelNotFound, UnsupportedModel
 from finerank.scoring.calibration import CALIBRATION_FILE
+from finerank.scoring.device import has_gpu_driver
 from finerank.scoring.families import FAMILIES, POSITIONS_AFTER_PADDING
 from finerank.settings import DEFAULT_MODEL, cache_dir
 
@@ -25,6 +26,9 @@ EMBEDDED_DIR = Path(__file__).resolve().parents[1] / "models"
 
 TUNED_LENGTH = 1024
 """Default for max_length where the model's positions reach further: bge-reranker-v2-m3 was fine-tuned at 1024."""
+
+TRAINED_LENGTH = "finerank_max_length"
+"""The key of config.json under which our training notes its max_length."""
 
 _HUB_ID = re.compile(r"\w[\w.-]*/[\w.-]+")
 _SHARD = re.compile(r"model-\d+-of-(\d+)\.safetensors")
@@ -41,6 +45,10 @@ _ONNX_INT8 = tuple(
         "model_quint8_avx2.onnx",
     )
 )
+_INT8_SAFETENSORS = "model_int8.safetensors"
+"""Weights as `finerank.scoring.int8` describes; model_int8.onnx beside it refers to them."""
+
+_TORCH_BACKENDS = ("torch", "transformers")
 _PICKLED = ("pytorch_model.bin", "pytorch_model.bin.index.json", "model.pt", "model.bin")
 
 
@@ -74,8 +82,8 @@ class ModelFiles:
 
     @property
     def tuned_length(self) -> int:
-        """The length used when the user gives none."""
-        return min(self.usable_length, TUNED_LENGTH)
+        """The length used when the user gives none: the one our training noted, or a usual one."""
+        return min(self.usable_length, int(self.config.get(TRAINED_LENGTH) or TUNED_LENGTH))
 
     @property
     def _positions_after_padding(self) -> bool:
@@ -93,6 +101,22 @@ class ModelFiles:
 
 
 @dataclass(frozen=True, slots=True)
+class _Wanted:
+    """The settings that decide between a model's files."""
+
+    backend: str
+    dtype: str
+    device: str
+
+    @property
+    def widens_int8(self) -> bool:
+        """Whether torch is to run 8-bit weights: it widens them. On a CPU ONNX Runtime takes them as they are."""
+        if self.backend != "auto" or self.dtype == "int8" or not find_spec("torch"):
+            return self.backend == "torch"
+        return self.dtype != "auto" or (has_gpu_driver() if self.device == "auto" else self.device != "cpu")
+
+
+@dataclass(frozen=True, slots=True)
 class _Choice:
     backend: str
     weights: tuple[str, ...]
@@ -104,6 +128,7 @@ def find_model(
     revision: str | None = None,
     backend: str = "auto",
     dtype: str = "auto",
+    device: str = "auto",
     *,
     headless: bool = False,
 ) -> ModelFiles:
@@ -113,7 +138,7 @@ def find_model(
 
     Raises `ModelNotFound`, `BrokenModel`, `UnsupportedModel` or `MissingExtra`, each with what to do about it.
     """
-    name = str(model or DEFAULT_MODEL)
+    name, wanted = str(model or DEFAULT_MODEL), _Wanted(backend, dtype, device)
     path = Path(name).expanduser()
     if path.suffix == ".onnx":
         return _from_onnx_file(name, path)
@@ -122,10 +147,10 @@ def find_model(
     elif (EMBEDDED_DIR / name).is_dir():
         folder = EMBEDDED_DIR / name
     elif _HUB_ID.fullmatch(name):
-        folder = _from_hub(name, revision, backend, dtype)
+        folder = _from_hub(name, revision, wanted)
     else:
         raise ModelNotFound(_nowhere(name))
-    return _describe(name, folder, _choose(_files_in(folder), name, backend, dtype), headless)
+    return _describe(name, folder, _choose(_files_in(folder), name, wanted), headless)
 
 
 def embedded_models() -> list[str]:
@@ -158,16 +183,18 @@ def _from_onnx_file(name: str, path: Path) -> ModelFiles:
     return _describe(name, folder, _Choice("onnx", _with_data(graph, names), _choose_tokenizer(names, name)))
 
 
-def _choose(names: Iterable[str], model: str, backend: str, dtype: str) -> _Choice:
+def _choose(names: Iterable[str], model: str, wanted: _Wanted) -> _Choice:
     """Which of a folder's or a repository's files to use."""
-    present = set(names)
+    present, backend, dtype = set(names), wanted.backend, wanted.dtype
     if "config.json" not in present:
         raise BrokenModel(f"{model}: has no config.json; download the model's folder again, whole.")
     safetensors = _safetensors(present, model)
+    if not safetensors and _INT8_SAFETENSORS in present and wanted.widens_int8:
+        safetensors = (_INT8_SAFETENSORS,)
     onnx = next(
         (name for name in (_ONNX_INT8 + _ONNX if dtype == "int8" else _ONNX + _ONNX_INT8) if name in present), None
     )
-    torch_wanted = backend in ("torch", "transformers") or (backend == "auto" and dtype != "int8")
+    torch_wanted = backend in _TORCH_BACKENDS or (backend == "auto" and dtype != "int8")
     if torch_wanted and safetensors and (backend != "auto" or find_spec("torch") or not onnx):
         if not find_spec("torch"):
             raise MissingExtra(f"{model}: a safetensors model", "torch")
@@ -179,7 +206,9 @@ def _choose(names: Iterable[str], model: str, backend: str, dtype: str) -> _Choi
 
 def _with_data(graph: str, present: set[str]) -> tuple[str, ...]:
     """An ONNX graph and the files beside it that hold its weights."""
-    return (graph, *sorted(name for name in present if name.startswith(graph) and name != graph))
+    beside = {name for name in present if name.startswith(graph) and name != graph}
+    shared = {_INT8_SAFETENSORS} if graph == "model_int8.onnx" else set()
+    return (graph, *sorted(beside | (shared & present)))
 
 
 def _safetensors(present: set[str], model: str) -> tuple[str, ...]:
@@ -287,7 +316,7 @@ def _check_not_pointer(path: Path) -> None:
         raise BrokenModel(f"{path}: is a Git LFS pointer, not the file; run `git lfs pull` in its folder.")
 
 
-def _from_hub(name: str, revision: str | None, backend: str, dtype: str) -> Path:
+def _from_hub(name: str, revision: str | None, wanted: _Wanted) -> Path:
     """The folder of a hub model: from the cache without any network if it is whole there, else downloaded."""
     from huggingface_hub import HfApi, snapshot_download, try_to_load_from_cache
     from huggingface_hub.errors import HFValidationError, OfflineModeIsEnabled
@@ -296,16 +325,16 @@ def _from_hub(name: str, revision: str | None, backend: str, dtype: str) -> Path
         cached = try_to_load_from_cache(name, "config.json", revision=revision)
     except HFValidationError as error:
         raise ModelNotFound(_nowhere(name)) from error
-    if isinstance(cached, str) and _is_whole(Path(cached).parent, name, backend, dtype):
+    if isinstance(cached, str) and _is_whole(Path(cached).parent, name, wanted):
         return Path(cached).parent
     try:
         info = HfApi().model_info(name, revision=revision)
         listed = [file.rfilename for file in info.siblings or []]
-        choice = _choose(listed, name, backend, dtype)
+        choice = _choose(listed, name, wanted)
         _remember(str(info.sha), listed)
         settings = ["config.json", "tokenizer_config.json", CALIBRATION_FILE, _SHARD_INDEX]
         wanted = [*settings, choice.tokenizer, *choice.weights]
-        return Path(snapshot_download(name, revision=revision, allow_patterns=wanted))
+        return Path(snapshot_download(name, revision=revision, allow_patterns=files))
     except OfflineModeIsEnabled as error:
         raise ModelNotFound(f"{name}: not in the local cache, and HF_HUB_OFFLINE forbids a download.") from error
     except ModelError:
@@ -318,7 +347,7 @@ def _from_hub(name: str, revision: str | None, backend: str, dtype: str) -> Path
         ) from error
 
 
-def _is_whole(folder: Path, name: str, backend: str, dtype: str) -> bool:
+def _is_whole(folder: Path, name: str, wanted: _Wanted) -> bool:
     """Whether a cached snapshot holds the files that would be chosen from all those of its repository.
 
     What happens to be cached does not decide: a model downloaded as int8 must not stand in for its fp32 original. A
@@ -327,7 +356,7 @@ def _is_whole(folder: Path, name: str, backend: str, dtype: str) -> bool:
     listing, present = _listing(folder.name), _files_in(folder)
     try:
         listed = json.loads(listing.read_text(encoding="utf-8")) if listing.is_file() else present
-        choice = _choose(listed, name, backend, dtype)
+        choice = _choose(listed, name, wanted)
     except (ModelError, ValueError):  # not chosen from what is there; a listing not whole
         return False
     return {choice.tokenizer, *choice.weights} <= present

@@ -21,6 +21,7 @@ from finerank.errors import BrokenModel, MissingExtra, OutOfMemory, UnsupportedM
 from finerank.scoring.batch import Batch
 from finerank.scoring.device import Device
 from finerank.scoring.families import ACTIVATIONS, FAMILIES
+from finerank.scoring.int8 import BLOCK, SCALE, ZERO
 from finerank.scoring.model_files import ModelFiles
 
 try:
@@ -149,7 +150,7 @@ def attend(query: Tensor, key: Tensor, value: Tensor, layout: Layout) -> Tensor:
 
 
 class Weights:
-    """Reads named tensors from safetensors shards onto a device, in a precision."""
+    """Reads named tensors from safetensors shards onto a device, in a precision; 8-bit ones are widened."""
 
     def __init__(self, paths: tuple[Path, ...], device: torch.device, dtype: torch.dtype) -> None:
         self._device, self._dtype = device, dtype
@@ -170,8 +171,19 @@ class Weights:
                 f"{self._folder}: has no weights named {missing[0]}. Is it a classifier that was saved whole? "
                 "An encoder without its head cannot rank."
             )
-        parts = [self._files[name].get_tensor(name) for name in names]
+        parts = [self._read(name) for name in names]
         return (torch.cat(parts) if len(parts) > 1 else parts[0]).to(self._device, dtype or self._dtype)
+
+    def names(self) -> list[str]:
+        """The weights there are."""
+        return [name for name in self._files if not name.endswith(SCALE)]
+
+    def _read(self, name: str) -> Tensor:
+        tensor: Tensor = self._files[name].get_tensor(name)
+        if name + SCALE not in self._files:
+            return tensor
+        scale = self._files[name + SCALE].get_tensor(name + SCALE)
+        return ((tensor.unflatten(1, (-1, BLOCK)).float() - ZERO) * scale[..., None]).flatten(1)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,8 @@ model's repository is never run. Needs the extra `transformers`.
 """
 
 import inspect
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +20,7 @@ from finerank.scoring.torch_backend import DTYPES, out_of_memory_reported
 try:
     import torch
     from transformers import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING, AutoConfig, AutoModelForSequenceClassification
+    from transformers.utils import logging
 except ImportError as error:
     raise MissingExtra("this model's architecture", "transformers") from error
 
@@ -64,15 +67,16 @@ def load_model(files: ModelFiles, dtype: torch.dtype, *, headless: bool = False)
             f"{files.config.get('model_type')!r}. Code from a model's repository is not run; try its ONNX export."
         ) from error
     try:
-        model, report = AutoModelForSequenceClassification.from_pretrained(
-            files.folder,
-            dtype=dtype,
-            use_safetensors=True,
-            local_files_only=True,
-            trust_remote_code=False,
-            output_loading_info=True,
-            **({"num_labels": 1} if headless else {}),
-        )
+        with quietly():
+            model, report = AutoModelForSequenceClassification.from_pretrained(
+                files.folder,
+                dtype=dtype,
+                use_safetensors=True,
+                local_files_only=True,
+                trust_remote_code=False,
+                output_loading_info=True,
+                **({"num_labels": 1} if headless else {}),
+            )
     except Exception as error:  # safetensors, torch and transformers each raise their own
         raise BrokenModel(f"{files.folder}: transformers cannot load it: {error}. Download it again.") from error
     encoder = f"{model.base_model_prefix}."
@@ -83,3 +87,17 @@ def load_model(files: ModelFiles, dtype: torch.dtype, *, headless: bool = False)
     if model.config.num_labels != 1:
         raise UnsupportedModel(f"{files.name}: has {model.config.num_labels} labels; a reranker has one.")
     return model  # type: ignore[no-any-return]
+
+
+@contextmanager
+def quietly() -> Iterator[None]:
+    """Without transformers' progress bars and its reports of weights made anew: what is missing is checked here."""
+    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()

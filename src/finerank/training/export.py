@@ -3,7 +3,8 @@
 BERT, RoBERTa and XLM-RoBERTa get a graph of our own, which computes the last layer for the first token only; other
 families go through torch's exporter. int8 stores weights in blocks of 64 with a scale each and quantises activations
 block by block too (MatMulNBits), so that a pair's logit does not depend on its batch, as it does under
-`quantize_dynamic`. Needs the extra `export`.
+`quantize_dynamic`; of our own families it writes one safetensors file that the graph and the torch backend share.
+Needs the extra `export`.
 """
 
 import logging
@@ -21,6 +22,7 @@ from numpy.typing import NDArray
 from finerank.errors import InvalidSetting, MissingExtra, ParityFailed
 from finerank.evaluation.keyword_traps import load_traps, trap_languages
 from finerank.reranker import Reranker
+from finerank.scoring.int8 import BLOCK, SCALE, quantise
 from finerank.scoring.model_files import ModelFiles, find_model
 from finerank.scoring.tokenizer import load_tokenizer
 
@@ -30,9 +32,18 @@ try:
     import torch
     from onnxruntime.quantization.matmul_nbits_quantizer import MatMulNBitsQuantizer
 
-    from finerank.scoring.torch_backend import CrossEncoder
+    from safetensors.numpy import save_file
+
+    from finerank.scoring.torch_backend import Weights, checked_config
     from finerank.scoring.transformers_backend import load_model
-    from finerank.training.onnx_graph import IR_VERSION, OPSET, build_graph
+    from finerank.training.onnx_graph import (
+        IR_VERSION,
+        OPSET,
+        CrossEncoderGraph,
+        FileWeights,
+        GraphWeights,
+        InlineWeights,
+    )
 except ImportError as error:
     raise MissingExtra("exporting a model", "export") from error
 
@@ -128,17 +139,40 @@ def _kendall_tau(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
 
 
 def _write(files: ModelFiles, out: Path, precision: Precision) -> None:
-    graph = _own_graph(files) if files.backend == "torch" else _traced_graph(files)
-    if precision == "int8":
-        graph = _to_int8(graph)
+    name = "model_int8.onnx" if precision == "int8" else "model.onnx"
+    if files.backend == "torch":
+        weights = read_weights(files)
+        source = _int8_file(weights, out / "model_int8.safetensors") if precision == "int8" else InlineWeights(weights)
+        graph = _own_graph(files, source)
+    else:
+        graph = _to_int8(_traced_graph(files)) if precision == "int8" else _traced_graph(files)
     external = sum(weight.ByteSize() for weight in graph.graph.initializer) > _PROTOBUF_LIMIT
-    onnx.save(graph, out / "model.onnx", save_as_external_data=external, location="model.onnx.data")
+    onnx.save(graph, out / name, save_as_external_data=external, location=f"{name}.data")
     shutil.copy(files.folder / "config.json", out)
     (out / "tokenizer.json").write_text(load_tokenizer(files.tokenizer).to_str(), encoding="utf-8")
 
 
-def _own_graph(files: ModelFiles) -> Any:  # noqa: ANN401 - onnx is untyped
-    return build_graph(CrossEncoder.load(files, torch.device("cpu"), torch.float32))
+def read_weights(files: ModelFiles) -> dict[str, NDArray[np.float32]]:
+    """Every weight of a safetensors model, widened to float32."""
+    weights = Weights(files.weights, torch.device("cpu"), torch.float32)
+    return {name: weights(name).numpy() for name in weights.names()}
+
+
+def _int8_file(weights: Mapping[str, NDArray[np.float32]], path: Path) -> FileWeights:
+    """The weights written with the large matrices in 8 bits: the words, and what every layer multiplies by."""
+    tensors: dict[str, NDArray[np.generic]] = {}
+    for name, weight in weights.items():
+        large = "word_embeddings" in name or (".layer." in name and weight.ndim == 2)
+        if large and weight.shape[1] % BLOCK == 0:
+            tensors[name], tensors[name + SCALE] = quantise(weight)
+        else:
+            tensors[name] = weight
+    save_file(tensors, path, metadata={"format": "pt"})
+    return FileWeights(path)
+
+
+def _own_graph(files: ModelFiles, weights: GraphWeights) -> Any:  # noqa: ANN401 - onnx is untyped
+    return CrossEncoderGraph(checked_config(files), files.first_position, weights).build()
 
 
 class _LogitsOnly(torch.nn.Module):

@@ -1,18 +1,21 @@
-"""A cross-encoder as an ONNX graph in standard operators, with the last layer for the first token only.
+"""A cross-encoder as an ONNX graph, with the last layer for the first token only.
 
 Inputs are input_ids, attention_mask and, where the model has them, token_type_ids: int64 [pairs, tokens], padded on
 the right. Output: logits [pairs, 1]. Needs the extra `export`.
 """
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 import onnx
-import torch
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from finerank.scoring.torch_backend import CrossEncoder, Layer, LayerNorm, Linear
+from finerank.scoring.families import ACTIVATIONS, FAMILIES
+from finerank.scoring.int8 import BLOCK, SCALE, ZERO
 
 OPSET = 20
 """The first with Gelu; ONNX Runtime has it from 1.17 on."""
@@ -21,90 +24,196 @@ IR_VERSION = 10
 """Of the file format; ONNX Runtime reads it from 1.18 on."""
 
 _MASKED = -1e9
+_INT8_COMPUTE = 4  # MatMulNBits' accuracy_level for int8 products
+_STORED = {"F32": TensorProto.FLOAT, "U8": TensorProto.UINT8}
 
 
-class _Graph:
-    """Nodes and weights as they are added; a value is known by its name."""
+class Graph:
+    """Nodes and initializers as they are added; a value is known by its name."""
 
     def __init__(self) -> None:
         self.nodes: list[onnx.NodeProto] = []
-        self.weights: list[onnx.TensorProto] = []
+        self.initializers: dict[str, onnx.TensorProto] = {}
 
-    def add(self, op: str, *inputs: str, outputs: int = 1, **attributes: object) -> str:
+    def add(self, op: str, *inputs: str, **attributes: object) -> str:
         name = f"{op}_{len(self.nodes)}"
-        names = [name] if outputs == 1 else [f"{name}_{index}" for index in range(outputs)]
-        self.nodes.append(helper.make_node(op, inputs, names, name=name, **attributes))
-        return names[0]
-
-    def weight(self, value: torch.Tensor | NDArray[np.generic] | Sequence[int] | float) -> str:
-        array = value.float().numpy() if isinstance(value, torch.Tensor) else np.asarray(value)
-        array = array.astype(np.float32) if array.dtype == np.float64 else array
-        name = f"weight_{len(self.weights)}"
-        self.weights.append(numpy_helper.from_array(np.ascontiguousarray(array), name))
+        self.nodes.append(helper.make_node(op, inputs, [name], name=name, **attributes))
         return name
 
-    def linear(self, x: str, weight: torch.Tensor, bias: torch.Tensor) -> str:
-        return self.add("Add", self.add("MatMul", x, self.weight(weight.T)), self.weight(bias))
+    def constant(self, value: NDArray[np.generic] | Sequence[int] | float) -> str:
+        array = np.asarray(value)
+        array = array.astype(np.float32) if array.dtype == np.float64 else array
+        return self.keep(numpy_helper.from_array(np.ascontiguousarray(array), f"constant_{len(self.initializers)}"))
 
-    def norm(self, x: str, norm: LayerNorm) -> str:
-        weights = self.weight(norm.weight), self.weight(norm.bias)
-        return self.add("LayerNormalization", x, *weights, epsilon=norm.eps, axis=-1)
+    def keep(self, tensor: onnx.TensorProto) -> str:
+        self.initializers[tensor.name] = tensor
+        return str(tensor.name)
 
-    def heads(self, x: str, heads: int, order: Sequence[int]) -> str:
+
+class GraphWeights(Protocol):
+    """Where a graph's weights come from, by their names in the safetensors file."""
+
+    def shape(self, name: str) -> tuple[int, ...]: ...
+    def vector(self, graph: Graph, name: str) -> str:
+        """A weight as it is."""
+        ...
+
+    def rows(self, graph: Graph, name: str, ids: str) -> str:
+        """Rows of a table: [pairs, tokens, columns] by ids [pairs, tokens]."""
+        ...
+
+    def product(self, graph: Graph, name: str, x: str) -> str:
+        """x times the transposed weight: [..., inputs] to [..., outputs]."""
+        ...
+
+
+class InlineWeights:
+    """Float32 weights inside the graph's own file."""
+
+    def __init__(self, tensors: Mapping[str, NDArray[np.float32]]) -> None:
+        self._tensors = tensors
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        return self._tensors[name].shape
+
+    def vector(self, graph: Graph, name: str) -> str:
+        return graph.keep(numpy_helper.from_array(self._tensors[name], name))
+
+    def rows(self, graph: Graph, name: str, ids: str) -> str:
+        return graph.add("Gather", self.vector(graph, name), ids)
+
+    def product(self, graph: Graph, name: str, x: str) -> str:
+        weight = numpy_helper.from_array(np.ascontiguousarray(self._tensors[name].T), name)
+        return graph.add("MatMul", x, graph.keep(weight))
+
+
+class FileWeights:
+    """Weights of `finerank.scoring.int8` in a safetensors file beside the graph, referred to where they lie."""
+
+    def __init__(self, path: Path) -> None:
+        with path.open("rb") as file:
+            size = int.from_bytes(file.read(8), "little")
+            self._header: dict[str, Any] = json.loads(file.read(size))
+        self._path, self._start = path, 8 + size
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        return tuple(self._header[name]["shape"])
+
+    def vector(self, graph: Graph, name: str) -> str:
+        stored = self._header[name]
+        first, last = stored["data_offsets"]
+        tensor = TensorProto(name=name, data_type=_STORED[stored["dtype"]], dims=stored["shape"])
+        tensor.data_location = TensorProto.EXTERNAL
+        where = {"location": self._path.name, "offset": self._start + first, "length": last - first}
+        for key, value in where.items():
+            tensor.external_data.add(key=key, value=str(value))
+        return graph.keep(tensor)
+
+    def rows(self, graph: Graph, name: str, ids: str) -> str:
+        if name + SCALE not in self._header:
+            return graph.add("Gather", self.vector(graph, name), ids)
+        stored = graph.add("Cast", graph.add("Gather", self.vector(graph, name), ids), to=TensorProto.FLOAT)
+        steps = graph.add("Sub", stored, graph.constant(float(ZERO)))
+        blocks = graph.add("Reshape", steps, graph.constant([0, 0, -1, BLOCK]))
+        scale = graph.add("Gather", self.vector(graph, name + SCALE), ids)
+        values = graph.add("Mul", blocks, graph.add("Unsqueeze", scale, graph.constant([3])))
+        return graph.add("Reshape", values, graph.constant([0, 0, -1]))
+
+    def product(self, graph: Graph, name: str, x: str) -> str:
+        if name + SCALE not in self._header:
+            return graph.add("MatMul", x, graph.add("Transpose", self.vector(graph, name), perm=[1, 0]))
+        outputs, inputs = self.shape(name)
+        stored, scale = self.vector(graph, name), self.vector(graph, name + SCALE)
+        graph.initializers[stored].dims[:] = [outputs, inputs // BLOCK, BLOCK]
+        return graph.add(
+            "MatMulNBits",
+            x,
+            stored,
+            scale,
+            domain="com.microsoft",
+            K=inputs,
+            N=outputs,
+            bits=8,
+            block_size=BLOCK,
+            accuracy_level=_INT8_COMPUTE,
+        )
+
+
+class CrossEncoderGraph:
+    """Builds the graph of a BERT, RoBERTa or XLM-RoBERTa cross-encoder from its config and weights."""
+
+    def __init__(self, config: Mapping[str, Any], first_position: int, weights: GraphWeights) -> None:
+        self._config, self._first_position, self._weights = config, first_position, weights
+        self._family = FAMILIES[config["model_type"]]
+        self._graph = Graph()
+        self._typed = weights.shape(f"{self._family.prefix}embeddings.token_type_embeddings.weight")[0] > 1
+
+    def build(self) -> onnx.ModelProto:
+        graph, layers = self._graph, int(self._config["num_hidden_layers"])
+        x = self._embed()
+        mask = graph.add("Cast", "attention_mask", to=TensorProto.FLOAT)
+        mask = graph.add("Mul", graph.add("Sub", graph.constant(1.0), mask), graph.constant(_MASKED))
+        mask = graph.add("Unsqueeze", mask, graph.constant([1, 2]))  # [pairs, 1, 1, tokens]
+        for index in range(layers):
+            x = self._layer(f"{self._family.prefix}encoder.layer.{index}", x, mask, index == layers - 1)
+        x = graph.add("Squeeze", x, graph.constant([1]))
+        x = graph.add("Tanh", self._linear(self._family.dense, x))
+        graph.nodes.append(helper.make_node("Identity", [self._linear(self._family.out, x)], ["logits"]))
+        return self._model()
+
+    def _model(self) -> onnx.ModelProto:
+        inputs = ["input_ids", "attention_mask", *(["token_type_ids"] if self._typed else [])]
+        proto = helper.make_graph(
+            self._graph.nodes,
+            "cross-encoder",
+            [helper.make_tensor_value_info(name, TensorProto.INT64, ["pairs", "tokens"]) for name in inputs],
+            [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["pairs", 1])],
+            list(self._graph.initializers.values()),
+        )
+        opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid("com.microsoft", 1)]
+        return helper.make_model(proto, opset_imports=opsets, ir_version=IR_VERSION, producer_name="finerank")
+
+    def _embed(self) -> str:
+        graph, weights, prefix = self._graph, self._weights, f"{self._family.prefix}embeddings"
+        x = weights.rows(graph, f"{prefix}.word_embeddings.weight", "input_ids")
+        length = graph.add("Shape", "input_ids", start=1, end=2)
+        last = graph.add("Add", length, graph.constant([self._first_position]))
+        table = weights.vector(graph, f"{prefix}.position_embeddings.weight")
+        positions = graph.add("Slice", table, graph.constant([self._first_position]), last, graph.constant([0]))
+        types = weights.vector(graph, f"{prefix}.token_type_embeddings.weight")
+        x = graph.add("Add", x, graph.add("Gather", types, "token_type_ids") if self._typed else types)
+        return self._norm(f"{prefix}.LayerNorm", graph.add("Add", x, positions))
+
+    def _layer(self, name: str, x: str, mask: str, first_token_only: bool) -> str:
+        graph, heads = self._graph, int(self._config["num_attention_heads"])
+        size = int(self._config["hidden_size"]) // heads
+        ends = (graph.constant([0]), graph.constant([1]), graph.constant([1])) if first_token_only else ()
+        rows = graph.add("Slice", x, *ends) if first_token_only else x
+        attention = f"{name}.attention"
+        q = self._heads(self._linear(f"{attention}.self.query", rows), (2, 1, 3))
+        k = self._heads(self._linear(f"{attention}.self.key", x), (2, 3, 1))
+        v = self._heads(self._linear(f"{attention}.self.value", x), (2, 1, 3))
+        q = graph.add("Mul", q, graph.constant(size**-0.5))
+        chances = graph.add("Softmax", graph.add("Add", graph.add("MatMul", q, k), mask), axis=-1)
+        attended = graph.add("Transpose", graph.add("MatMul", chances, v), perm=[0, 2, 1, 3])
+        attended = graph.add("Reshape", attended, graph.constant([0, 0, -1]))
+        attended = self._linear(f"{attention}.output.dense", attended)
+        rows = self._norm(f"{attention}.output.LayerNorm", graph.add("Add", attended, rows))
+        gelu = ACTIVATIONS[self._config["hidden_act"]]
+        up = graph.add("Gelu", self._linear(f"{name}.intermediate.dense", rows), approximate=gelu)
+        return self._norm(f"{name}.output.LayerNorm", graph.add("Add", self._linear(f"{name}.output.dense", up), rows))
+
+    def _linear(self, name: str, x: str) -> str:
+        product = self._weights.product(self._graph, f"{name}.weight", x)
+        return self._graph.add("Add", product, self._weights.vector(self._graph, f"{name}.bias"))
+
+    def _norm(self, name: str, x: str) -> str:
+        names = (f"{name}.weight", f"{name}.bias")
+        weights = (self._weights.vector(self._graph, name) for name in names)
+        eps = float(self._config["layer_norm_eps"])
+        return self._graph.add("LayerNormalization", x, *weights, epsilon=eps, axis=-1)
+
+    def _heads(self, x: str, order: Sequence[int]) -> str:
         """[pairs, tokens, hidden] to [pairs, heads, tokens, size], its last three axes in `order`."""
-        return self.add("Transpose", self.add("Reshape", x, self.weight([0, 0, heads, -1])), perm=[0, *order])
-
-
-def build_graph(model: CrossEncoder) -> onnx.ModelProto:
-    """The graph of a BERT, RoBERTa or XLM-RoBERTa cross-encoder with float32 weights."""
-    graph = _Graph()
-    x = _embed(graph, model)
-    mask = graph.add("Cast", "attention_mask", to=TensorProto.FLOAT)
-    mask = graph.add("Mul", graph.add("Sub", graph.weight(1.0), mask), graph.weight(_MASKED))
-    mask = graph.add("Unsqueeze", mask, graph.weight([1, 2]))  # [pairs, 1, 1, tokens]
-    for layer in model.layers:
-        x = _layer(graph, layer, x, mask, first_token_only=layer is model.layers[-1])
-    x = graph.add("Squeeze", x, graph.weight([1]))
-    x = graph.add("Tanh", graph.linear(x, model.dense.weight, model.dense.bias))
-    logits = graph.linear(x, model.out.weight, model.out.bias)
-    graph.nodes.append(helper.make_node("Identity", [logits], ["logits"]))
-    inputs = ["input_ids", "attention_mask", *(["token_type_ids"] if len(model.types) > 1 else [])]
-    proto = helper.make_graph(
-        graph.nodes,
-        "cross-encoder",
-        [helper.make_tensor_value_info(name, TensorProto.INT64, ["pairs", "tokens"]) for name in inputs],
-        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["pairs", 1])],
-        graph.weights,
-    )
-    opset = helper.make_opsetid("", OPSET)
-    return helper.make_model(proto, opset_imports=[opset], ir_version=IR_VERSION, producer_name="finerank")
-
-
-def _embed(graph: _Graph, model: CrossEncoder) -> str:
-    words = graph.add("Gather", graph.weight(model.words), "input_ids")
-    length = graph.add("Shape", "input_ids", start=1, end=2)
-    positions = graph.add("Slice", graph.weight(model.positions), graph.weight([0]), length, graph.weight([0]))
-    if len(model.types) > 1:
-        types = graph.add("Gather", graph.weight(model.types), "token_type_ids")
-    else:
-        types = graph.weight(model.types[0])
-    return graph.norm(graph.add("Add", graph.add("Add", words, types), positions), model.norm)
-
-
-def _layer(graph: _Graph, layer: Layer, x: str, mask: str, *, first_token_only: bool) -> str:
-    (wq, wk, wv), (bq, bk, bv) = layer.qkv.weight.chunk(3), layer.qkv.bias.chunk(3)
-    size = wq.shape[0] // layer.heads
-    rows = graph.add("Slice", x, graph.weight([0]), graph.weight([1]), graph.weight([1])) if first_token_only else x
-    q = graph.heads(graph.linear(rows, wq / size**0.5, bq / size**0.5), layer.heads, (2, 1, 3))
-    k = graph.heads(graph.linear(x, wk, bk), layer.heads, (2, 3, 1))
-    v = graph.heads(graph.linear(x, wv, bv), layer.heads, (2, 1, 3))
-    weights = graph.add("Softmax", graph.add("Add", graph.add("MatMul", q, k), mask), axis=-1)
-    attended = graph.add("Transpose", graph.add("MatMul", weights, v), perm=[0, 2, 1, 3])
-    attended = graph.add("Reshape", attended, graph.weight([0, 0, -1]))
-    rows = graph.norm(graph.add("Add", _apply(graph, layer.attention_out, attended), rows), layer.attention_norm)
-    up = graph.add("Gelu", _apply(graph, layer.up, rows), approximate=layer.gelu)
-    return graph.norm(graph.add("Add", _apply(graph, layer.down, up), rows), layer.norm)
-
-
-def _apply(graph: _Graph, linear: Linear, x: str) -> str:
-    return graph.linear(x, linear.weight, linear.bias)
+        heads = self._graph.constant([0, 0, int(self._config["num_attention_heads"]), -1])
+        return self._graph.add("Transpose", self._graph.add("Reshape", x, heads), perm=[0, *order])
