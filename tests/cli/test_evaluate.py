@@ -66,6 +66,16 @@ def test_the_report_and_the_table_say_where_it_got_worse(write_set, tmp_path: Pa
     assert "reset button" in (tmp_path / "out/report.html").read_text(encoding="utf-8")
 
 
+def test_a_comparison_that_is_refused_costs_no_results(write_set, tmp_path: Path) -> None:
+    run(write_set("one"), "--out", tmp_path / "old")
+    old = tmp_path / "old/evaluation.json"
+    result = run(write_set("two"), "--against", old, "--out", tmp_path / "new")
+    assert "no query in common" in str(result.exception)
+    assert read_evaluation(tmp_path / "new/evaluation.json").sets[0].name == "two"
+    result = run(tmp_path / "one", "--against", old, "--measures", "AP@5", "--model", "./no-such-model")
+    assert "was not measured in AP@5" in str(result.exception)
+
+
 def test_json_lines_are_queries(write_set) -> None:
     lines = [json.loads(line) for line in run(write_set(), "--jsonl", "--with-text").stdout.splitlines()]
     assert [(line["set"], line["id"], line["text"]) for line in lines] == [

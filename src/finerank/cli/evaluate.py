@@ -78,6 +78,7 @@ def evaluate(
     """
     if not sets and (against or not traps):
         raise typer.BadParameter("name SETS; --traps alone goes without")
+    from finerank.evaluation.compare import check_measured, compare_evaluations, compare_with_first_stage
     from finerank.evaluation.evaluate import evaluate
     from finerank.evaluation.measures import MEASURES, check_measures
     from finerank.evaluation.results import read_evaluation
@@ -85,6 +86,8 @@ def evaluate(
     names = check_measures([name.strip() for name in measures.split(",")] if measures else MEASURES)
     judged = _read_sets(sets or [], run, qrels, split)
     other = read_evaluation(against) if against is not None else None
+    if other is not None:
+        check_measured(other, names[0])
     if out is not None:
         _prepare(out)
     load = {
@@ -98,11 +101,14 @@ def evaluate(
         every = [trap for language in trap_languages() for trap in load_traps(language)] if traps else []
         outcomes = tuple(try_traps(reranker, every))
         found = replace(found, model=reranker.model)
-    if other is not None and other.model == found.model:
-        other = replace(other, model=str(against))
-    findings = Findings(found, _comparisons(found, other), outcomes)
+    findings = Findings(found, (compare_with_first_stage(found),) if found.sets else (), outcomes)
     if out is not None:
-        _write(out, findings)
+        _write(out, findings)  # before a comparison that may be refused
+    if other is not None:
+        named = replace(other, model=str(against)) if other.model == found.model else other
+        findings = replace(findings, comparisons=(*findings.comparisons, compare_evaluations(named, found)))
+        if out is not None:
+            _write(out, findings)
     if as_json or as_jsonl:
         document = findings_json(findings)
         print_json(document, query_lines(document), as_lines=as_jsonl)
@@ -215,15 +221,6 @@ def _read_sets(paths: Sequence[Path], run: Path | None, qrels: Path | None, spli
             f"--run and --qrels go with one set, and here are {len(folders)}; evaluate them one by one"
         )
     return [read_set(folder, run=run, qrels=qrels, split=split) for folder in folders]
-
-
-def _comparisons(evaluation: "Evaluation", other: "Evaluation | None") -> "tuple[Comparison, ...]":
-    from finerank.evaluation.compare import compare_evaluations, compare_with_first_stage
-
-    if not evaluation.sets:
-        return ()
-    found = compare_with_first_stage(evaluation)
-    return (found, compare_evaluations(other, evaluation)) if other is not None else (found,)
 
 
 def _difference(name: str, found: "Difference") -> Text:

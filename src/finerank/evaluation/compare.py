@@ -107,8 +107,7 @@ def compare_evaluations(before: Evaluation, after: Evaluation, measure: str | No
     """
     measure = measure or after.measures[0]
     for evaluation in (before, after):
-        if measure not in evaluation.measures:
-            raise InvalidInput(f"{evaluation.model}: was not measured in {measure}; evaluate it with --measures")
+        check_measured(evaluation, measure)
     known = {(found.name, query.id): query for found in before.sets for query in found.queries}
     both = [
         (found, query, known[found.name, query.id])
@@ -132,6 +131,12 @@ def compare_evaluations(before: Evaluation, after: Evaluation, measure: str | No
         for found, query, other in both
     ]
     return _compare(pairs, measure, before.model, after.model, notes, seed)
+
+
+def check_measured(evaluation: Evaluation, measure: str) -> None:
+    """Raise `InvalidInput` if the evaluation lacks the measure."""
+    if measure not in evaluation.measures:
+        raise InvalidInput(f"{evaluation.model}: was not measured in {measure}; evaluate it with --measures")
 
 
 def comparison_json(comparison: Comparison) -> dict[str, Any]:
