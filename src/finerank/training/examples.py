@@ -146,7 +146,7 @@ def _open_zstandard(path: Path, mode: str) -> TextIO:
     file = path.open(f"{mode}b")
     if mode == "w":
         return _as_text(zstandard.ZstdCompressor().stream_writer(file), mode)
-    # Written in parts, a file has several frames; the library reads only the first unless told.
+    # A file written in parts has several frames; reading past the first is not the library's documented default.
     return _as_text(zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=True), mode)
 
 
