@@ -11,7 +11,7 @@ from finerank import Reranker
 from finerank.cli import build_app
 from finerank.cli.calibrate import _own_folder
 from finerank.errors import FinerankError, InvalidInput, InvalidSetting
-from finerank.scoring.calibration import Platt, calibration_json, read_calibration
+from finerank.scoring.calibration import Platt, read_calibration
 from finerank.scoring.model_files import find_model
 
 ROWS = [
@@ -104,11 +104,14 @@ def test_a_model_of_ones_own_gets_it_in_its_folder_and_uses_it(data: Path, defau
         assert reranker.score_pairs([("a", "b")])[0].probability is None
 
 
-def test_an_old_calibration_does_not_bend_a_new_fit(data: Path, calibrated: Path, tmp_path: Path) -> None:
-    before = calibrated.read_text(encoding="utf-8")
-    calibrated.write_text(json.dumps(calibration_json(Platt(9.0, 9.0), {})), encoding="utf-8")
-    assert run("calibrate", data, "--out", calibrated.parent).exit_code == 0
-    assert calibrated.read_text(encoding="utf-8") == before
+def test_an_old_calibration_is_not_read_for_a_new_fit(
+    data: Path, default_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = shutil.copytree(default_model, tmp_path / "model")
+    (folder / "calibration.json").write_text("{", encoding="utf-8")
+    monkeypatch.setenv("FINERANK_CALIBRATION", str(tmp_path / "nowhere.json"))
+    assert run("calibrate", data, "--model", folder).exit_code == 0
+    assert isinstance(read_calibration(folder / "calibration.json"), Platt)
 
 
 def test_shared_folders_are_not_written_to(data: Path, default_model: Path, tmp_path: Path) -> None:

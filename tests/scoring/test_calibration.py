@@ -60,6 +60,13 @@ def test_isotonic_goes_straight_between_its_knots_and_level_beyond_them() -> Non
     assert said == [0.0, 0.0, 0.125, 0.25, 0.25, 0.25, 0.5625, 0.875, 0.875]
 
 
+def test_rounding_does_not_pass_a_knot() -> None:
+    """Just below the knot the line's formula says 0.9610000000000001."""
+    knots = Isotonic((-1e6, 1.0), (0.185, 0.961))
+    assert 0.185 + (0.961 - 0.185) > 0.961
+    assert knots.probability(math.nextafter(1.0, 0.0)) == knots.probability(1.0) == 0.961
+
+
 @pytest.mark.parametrize(
     ("content", "complaint"),
     [
