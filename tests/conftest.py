@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
+import numpy as np
 import pytest
 from tokenizers import (
     AddedToken,
@@ -19,9 +20,12 @@ from tokenizers import (
     trainers,
 )
 
+from finerank.training.examples import Example
+
 ROOT = Path(__file__).parents[1]
 MakeModel = Callable[..., Path]
 WriteSet = Callable[..., Path]
+MakeLists = Callable[..., list[Example]]
 
 BERT_SPECIALS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 ROBERTA_SPECIALS = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
@@ -257,3 +261,56 @@ def write_set(tmp_path: Path) -> WriteSet:
         return folder
 
     return write
+
+
+TINY_SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+TINY_WORDS = tuple(f"{first}{second}" for first in "bdfgklmnprst" for second in ("ada", "elo", "iru"))
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A reranker with two layers of 32, drawn at random, whose tokens are the words of `TINY_WORDS`; 64 positions."""
+    import torch
+    from transformers import BertConfig, BertForSequenceClassification
+
+    vocabulary = {token: index for index, token in enumerate((*TINY_SPECIALS, ".", *TINY_WORDS))}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.add_special_tokens(list(TINY_SPECIALS))
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
+    torch.manual_seed(0)
+    config = BertConfig(
+        vocab_size=len(vocabulary),
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        intermediate_size=64,
+        max_position_embeddings=64,
+        initializer_range=0.2,
+        num_labels=1,
+    )
+    folder = tmp_path_factory.mktemp("tiny")
+    BertForSequenceClassification(config).save_pretrained(folder)
+    tokenizer.save(str(folder / "tokenizer.json"))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def make_lists() -> MakeLists:
+    """`make_lists(count, seed)`: lists of six passages, of which the relevant one, anywhere, holds the query's word."""
+
+    def make(count: int, seed: int = 0, words: int = 6) -> list[Example]:
+        return [_list(np.random.default_rng((seed, number)), words) for number in range(count)]
+
+    return make
+
+
+def _list(rng: np.random.Generator, words: int) -> Example:
+    wanted, *others = rng.permutation(TINY_WORDS)
+    passages = [list(rng.choice(others, words)) for _ in range(6)]
+    relevant = int(rng.integers(6))
+    passages[relevant][int(rng.integers(words))] = wanted
+    labels = tuple(float(index == relevant) for index in range(6))
+    return Example(str(wanted), tuple(" ".join(passage) for passage in passages), labels)

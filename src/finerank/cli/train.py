@@ -1,6 +1,7 @@
 """`finerank train`: fine-tune a reranker on your own judged queries."""
 
 import tomllib
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -30,18 +31,26 @@ def train(
 ) -> None:
     """Train MODEL on DATA; writes the model, its card and every figure into the folder --out.
 
-    The training options are listed in the guide: --set loss=lambda --set learning_rate=1e-5.
+    The guide lists the training options: --set loss=lambda --set learning_rate=1e-5 --set augment.typos=0.1.
     """
     from finerank.training.examples import read_examples, with_teacher_scores
     from finerank.training.train import TrainSettings
     from finerank.training.train import train as run
 
-    settings = TrainSettings.of({**read_config(config), **dict(parse_setting(text) for text in given or ())})
+    settings = TrainSettings.of(read_options(config, given or ()))
     examples = [example for path in data for example in read_examples(path)]
     if scores:
         examples = list(with_teacher_scores(examples, scores))
     held_out = list(read_examples(dev)) if dev else _hold_out(examples, dev_share)
-    record = run(model, examples, out, dev=held_out, settings=settings)
+    report(run(model, examples, out, dev=held_out, settings=settings), out, as_json, as_jsonl)
+
+
+def report(record: Mapping[str, Any], out: Path, as_json: bool, as_jsonl: bool) -> None:
+    """Print what a run reached: once, where several processes train together."""
+    from finerank.training.run import is_main_process
+
+    if not is_main_process():
+        return
     if as_json or as_jsonl:
         print_json(record, [record], as_lines=as_jsonl)
         return
@@ -55,10 +64,17 @@ def train(
     )
 
 
-def read_config(path: Path | None) -> dict[str, Any]:
-    """The options of a TOML file; none without a file."""
-    if path is None:
-        return {}
+def read_options(config: Path | None, given: Iterable[str]) -> dict[str, Any]:
+    """The options of a TOML file and of --set, the later over the earlier; augment.typos=0.1 is one of a table's."""
+    values = _read_toml(config) if config else {}
+    for text in given:
+        name, value = parse_setting(text)
+        table, dot, key = name.partition(".")
+        values[table] = {**values.get(table, {}), key: value} if dot else value
+    return values
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:

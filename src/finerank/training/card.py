@@ -1,6 +1,7 @@
 """The README.md of a trained model: what it was made of, how, and what it reached."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 
@@ -8,16 +9,19 @@ def model_card(record: Mapping[str, Any]) -> str:
     """A model card in the hub's format from what run.json says."""
     settings = record["settings"]
     languages = "".join(f"\n- {language}" for language in record["languages"]) or " []"
+    folder = Path(record["model"])
+    base = [] if folder.is_dir() else [f"base_model: {record['model']}"]  # the hub knows no folders
+    name = folder.name if folder.is_dir() else record["model"]
     lines = [
         "---",
         f"language:{languages}",
         "library_name: transformers",
         "pipeline_tag: text-ranking",
-        f"base_model: {record['model']}",
+        *base,
         "tags:\n- reranker\n- cross-encoder\n- finerank",
         "---",
         "",
-        f"# A reranker trained from {record['model']}",
+        f"# A reranker trained from {name}",
         "",
         "```python",
         "from finerank import Reranker",

@@ -75,12 +75,13 @@ class ListCollator:
 
     `groups`: model inputs, int64 [pairs, longest] each; `places`: where in a flat [lists x passages] grid each pair of
     the groups belongs; `grades` and `teacher`: float32 [lists, passages]; `given`: bool, where there is a passage;
-    `taught`: bool [lists], where there is a teacher.
+    `taught`: bool [lists], where there is a teacher. `takes_types`: whether the model takes token types.
     """
 
     encoder: PairEncoder
     pad_id: int
     max_batch_tokens: int
+    takes_types: bool = True
 
     def __call__(self, examples: Sequence[Example]) -> dict[str, Any]:
         pairs = [pair for example in examples for pair in self._encode(example)]
@@ -99,8 +100,8 @@ class ListCollator:
         return self.encoder.encode(self.encoder.encode_query(example.query), example.passages)
 
     def _inputs(self, batch: Batch) -> dict[str, Tensor]:
-        names = ("input_ids", "token_type_ids", "attention_mask")
-        return {name: torch.from_numpy(array) for name, array in zip(names, batch.padded(self.pad_id), strict=True)}
+        ids, types, mask = map(torch.from_numpy, batch.padded(self.pad_id))
+        return {"input_ids": ids, "attention_mask": mask, **({"token_type_ids": types} if self.takes_types else {})}
 
 
 def _grid(rows: Sequence[Sequence[Any]], fill: Any) -> Tensor:  # noqa: ANN401 - numbers or truth values

@@ -4,9 +4,10 @@ Every loss takes `scores`, `labels` and `given`, [lists, passages] each: the mod
 (above 0 is relevant), and which places hold a passage at all. It returns one number, averaged over what it counts:
 passages, pairs or lists. A distillation loss takes a teacher's logits for labels.
 
->>> LOSSES["infonce"](scores, labels, given)     # doctest: +SKIP
+>>> make_loss("infonce", top_grade=1)(scores, labels, given)     # doctest: +SKIP
 """
 
+import math
 from collections.abc import Callable, Mapping
 
 from finerank.errors import InvalidSetting, MissingExtra
@@ -29,32 +30,45 @@ def binary_cross_entropy(scores: Tensor, labels: Tensor, given: Tensor) -> Tenso
     return F.binary_cross_entropy_with_logits(scores[given], labels[given].clamp(0, 1))
 
 
-def mean_squared_error(scores: Tensor, labels: Tensor, given: Tensor) -> Tensor:
-    """Pointwise regression of the score, sigmoid(logit), on grades scaled to 0..1."""
-    return F.mse_loss(torch.sigmoid(scores[given]), _unit(labels, given)[given])
+class MeanSquaredError(torch.nn.Module):
+    """Pointwise regression of the score, sigmoid(logit), on grades as parts of the highest grade of the data."""
+
+    def __init__(self, top_grade: float) -> None:
+        super().__init__()
+        self._top_grade = max(top_grade, 1.0)
+
+    def forward(self, scores: Tensor, labels: Tensor, given: Tensor) -> Tensor:
+        return F.mse_loss(torch.sigmoid(scores[given]), labels[given] / self._top_grade)
 
 
 class OrdinalCrossEntropy(torch.nn.Module):
     """Pointwise multi-class cross-entropy over the grades 0, 1, ..., with one logit: grade > k has the probability
-    sigmoid(logit - threshold k), the thresholds learned (proportional odds; McCullagh 1980).
+    sigmoid(logit - threshold k), the thresholds learned (proportional odds; McCullagh 1980, "Regression models for
+    ordinal data").
 
     A served reranker has one logit, and K separate class scores would have to be folded into one afterwards.
     """
 
-    def __init__(self, grades: int) -> None:
+    def __init__(self, top_grade: float) -> None:
         super().__init__()
+        grades = 1 + round(top_grade)
         if grades < 2:
-            raise InvalidSetting(f"loss='ordinal': needs grades of 0 and more, and the data has {grades} grade")
+            raise InvalidSetting(f"loss='ordinal': needs grades 0, 1, ..., and the highest in the data is {top_grade}")
         self.first = torch.nn.Parameter(torch.tensor(-0.5 * (grades - 2)))
         self.steps = torch.nn.Parameter(torch.full((grades - 2,), 0.5413))  # softplus(0.5413) is 1
 
+    @property
+    def thresholds(self) -> Tensor:
+        """Logits between one grade and the next, rising: float32 [grades - 1]."""
+        return torch.cat([self.first[None], self.first + F.softplus(self.steps).cumsum(0)])
+
     def forward(self, scores: Tensor, labels: Tensor, given: Tensor) -> Tensor:
-        thresholds = torch.cat([self.first[None], self.first + F.softplus(self.steps).cumsum(0)])
-        above = torch.sigmoid(scores[given][:, None] - thresholds)
-        ends = torch.ones_like(above[:, :1])
-        chances = torch.cat([ends, above], 1) - torch.cat([above, 0 * ends], 1)
-        chosen = chances.gather(1, labels[given].round().long()[:, None])
-        return -torch.log(chosen.clamp_min(1e-9)).mean()
+        edges = F.pad(self.thresholds, (1, 1), value=torch.inf)
+        grades = labels[given].round().long().clamp(0, len(edges) - 2)
+        low, high = torch.where(grades == 0, -torch.inf, edges[grades]), edges[grades + 1]
+        # log(sigmoid(s - low) - sigmoid(s - high)), in parts that stay finite, with a gradient, however far s is off.
+        inside = F.logsigmoid(scores[given] - low) + F.logsigmoid(high - scores[given])
+        return -(inside + torch.log1p(-torch.exp(low - high))).mean()
 
 
 def ranknet(scores: Tensor, labels: Tensor, given: Tensor) -> Tensor:
@@ -88,7 +102,7 @@ def infonce(scores: Tensor, labels: Tensor, given: Tensor) -> Tensor:
 
 def lambda_loss(scores: Tensor, labels: Tensor, given: Tensor) -> Tensor:
     """Listwise, a bound on nDCG: pairs weighed by what swapping them would change (Wang et al. 2018, "The LambdaLoss
-    framework for ranking metric optimization", NDCG-Loss2++, with its mu of 10)."""
+    framework for ranking metric optimization", NDCG-Loss2++, with a mu of 10 as in sentence-transformers)."""
     ahead, better = _pairs(scores, labels, given)
     gains = (2 ** labels.masked_fill(~given, 0) - 1) / _ideal_dcg(labels, given)
     ranks = scores.detach().masked_fill(~given, -torch.inf).argsort(1, descending=True).argsort(1) + 1.0
@@ -97,16 +111,17 @@ def lambda_loss(scores: Tensor, labels: Tensor, given: Tensor) -> Tensor:
     discount = 1 / torch.log2(1 + ranks)
     swap = (discount[:, :, None] - discount[:, None, :]).abs()
     weights = (10 * distance + swap) * (gains[:, :, None] - gains[:, None, :]).abs()
-    return (weights * F.softplus(-ahead))[better].sum() / (better.flatten(1).any(1)).sum().clamp_min(1)
+    losses = weights * F.softplus(-ahead) / math.log(2)  # base 2: only then is it a bound
+    return losses[better].sum() / better.flatten(1).any(1).sum().clamp_min(1)
 
 
 def margin_mse(scores: Tensor, teacher: Tensor, given: Tensor) -> Tensor:
     """Distillation: differences between the student's logits match those between the teacher's (Hofstätter et al.
-    2020, "Improving efficient neural ranking models with cross-architecture knowledge distillation", equation 6),
-    over all pairs of a list."""
-    both = _both(given)
-    student = (scores[:, :, None] - scores[:, None, :])[both]
-    return F.mse_loss(student, (teacher[:, :, None] - teacher[:, None, :])[both])
+    2020, "Improving efficient neural ranking models with cross-architecture knowledge distillation", Margin-MSE),
+    over all pairs of two passages of a list."""
+    both = _both(given) & ~torch.eye(given.shape[1], dtype=torch.bool, device=given.device)
+    margins, wanted = (each[:, :, None] - each[:, None, :] for each in (scores, teacher))
+    return ((margins - wanted)[both] ** 2).sum() / both.sum().clamp_min(1)
 
 
 def kl_divergence(scores: Tensor, teacher: Tensor, given: Tensor) -> Tensor:
@@ -118,22 +133,24 @@ def kl_divergence(scores: Tensor, teacher: Tensor, given: Tensor) -> Tensor:
 
 LOSSES: Mapping[str, Loss] = {
     "bce": binary_cross_entropy,
-    "mse": mean_squared_error,
     "ranknet": ranknet,
     "triplet": triplet,
     "listnet": listnet,
     "lambda": lambda_loss,
     "infonce": infonce,
 }
-"""By name; besides these there is `ordinal`, which has parameters of its own."""
+
+GRADED_LOSSES: Mapping[str, Callable[[float], Loss]] = {"mse": MeanSquaredError, "ordinal": OrdinalCrossEntropy}
+"""Those that must know the highest grade of the data."""
+
+LOSS_NAMES = (*LOSSES, *GRADED_LOSSES)
 
 DISTILLATIONS: Mapping[str, Loss] = {"margin-mse": margin_mse, "kl": kl_divergence}
 
-LOSS_NAMES = (*LOSSES, "ordinal")
 
-
-def _unit(labels: Tensor, given: Tensor) -> Tensor:
-    return labels / labels[given].max().clamp_min(1)
+def make_loss(name: str, top_grade: float) -> Loss:
+    """The loss of this name for data with grades up to `top_grade`."""
+    return LOSSES[name] if name in LOSSES else GRADED_LOSSES[name](top_grade)
 
 
 def _both(given: Tensor) -> Tensor:

@@ -5,7 +5,8 @@ and stopping with an explanation when a model stops telling passages apart.
 """
 
 import math
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,11 +19,20 @@ from finerank.training.lists import ListCollator, shuffle_passages
 try:
     import torch
     from torch import Tensor
-    from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+    from transformers import (
+        PrinterCallback,
+        Trainer,
+        TrainerCallback,
+        TrainerControl,
+        TrainerState,
+        TrainingArguments,
+    )
 
     from finerank.training.losses import Loss
 except ImportError as error:
     raise MissingExtra("training", "train") from error
+
+Collator = Callable[[Sequence[Example]], dict[str, Any]]
 
 DEV_MEASURES = ("nDCG@10", "RR@10")
 DEV_LISTS_AT_ONCE = 32
@@ -32,7 +42,7 @@ class ListScorer(torch.nn.Module):
     """A cross-encoder and a loss as one module, so that several GPUs synchronise once a step.
 
     `teach` and `teach_weight` add a distillation loss over the lists that have a teacher; the weight is its part of
-    the whole.
+    the whole. `figures` holds what the log shows of the last batch.
     """
 
     def __init__(
@@ -41,64 +51,79 @@ class ListScorer(torch.nn.Module):
         super().__init__()
         self.model = model
         self.loss = loss
+        self.figures: dict[str, Tensor] = {}
         self._teach = teach
         self._teach_weight = teach_weight
 
-    def forward(
+    def forward(self, groups: Sequence[dict[str, Tensor]], **lists: Tensor) -> tuple[Tensor, Tensor]:
+        """The loss, and the logits as float32 [lists, passages], 0 where there is no passage."""
+        return self.judge([self.model(**group).logits for group in groups], **lists)
+
+    def judge(
         self,
-        groups: Sequence[dict[str, Tensor]],
+        logits: Sequence[Tensor],
+        *,
         places: Tensor,
         given: Tensor,
         grades: Tensor,
         teacher: Tensor,
         taught: Tensor,
     ) -> tuple[Tensor, Tensor]:
-        """The loss, and the logits as float32 [lists, passages], 0 where there is no passage."""
-        logits = torch.cat([self.model(**group).logits.squeeze(1).float() for group in groups])
-        scores = torch.zeros(given.numel(), device=logits.device).index_copy(0, places, logits).view(given.shape)
+        """What `forward` returns, from the logits of each group, [pairs, 1]."""
+        flat = torch.cat(list(logits)).squeeze(1).float()
+        scores = flat.new_zeros(given.numel()).index_copy(0, places, flat).view(given.shape)
+        self.figures = {"spread": spread(scores.detach(), given)}
         loss = self.loss(scores, grades, given)
         if self._teach and taught.any():
             share = self._teach_weight * taught.float().mean()
-            distilled = self._teach(scores[taught], teacher[taught], given[taught])
-            loss = (1 - share) * loss + share * distilled
+            loss = (1 - share) * loss + share * self._teach(scores[taught], teacher[taught], given[taught])
         return loss, scores
 
 
-class ListTrainer(Trainer):
-    """Trains a `ListScorer`; `dev` lists are ranked at every evaluation."""
+class ListTrainer(Trainer):  # type: ignore[misc]  # transformers is untyped
+    """Trains a `ListScorer`, or a module that has its `model`, `figures` and inputs; ranks `dev` at every evaluation.
+
+    `collator` makes the batches of both, unless training has a `train_collator` of its own.
+    """
+
+    control: TrainerControl
 
     def __init__(
         self,
-        scorer: ListScorer,
+        scorer: torch.nn.Module,
         args: TrainingArguments,
         collator: ListCollator,
-        train_set: torch.utils.data.Dataset[Example] | None,
+        train_set: torch.utils.data.Dataset[Example] | Sequence[Example] | None,
         dev: Sequence[Example],
         callbacks: Sequence[TrainerCallback] = (),
+        train_collator: Collator | None = None,
     ) -> None:
         super().__init__(
             model=scorer,
             args=args,
-            data_collator=collator,
+            data_collator=train_collator or collator,
             train_dataset=train_set,
             eval_dataset=[*dev] or None,
             callbacks=[*callbacks],
         )
+        self.pop_callback(PrinterCallback)  # prints dicts on standard output, which is the caller's
+        self._collator = collator
         self._dev = [shuffle_passages(example, np.random.default_rng(index)) for index, example in enumerate(dev)]
-        self._spreads: list[Tensor] = []
+        self._figures: defaultdict[str, list[Tensor]] = defaultdict(list)
 
     def compute_loss(
         self, model: torch.nn.Module, inputs: dict[str, Any], return_outputs: bool = False, **_: object
     ) -> Any:  # noqa: ANN401 - the Trainer's own signature
         loss, scores = model(**inputs)
-        self._spreads.append(spread(scores.detach(), inputs["given"]))
+        for name, value in self.model.figures.items():
+            self._figures[name].append(value)
         return (loss, scores) if return_outputs else loss
 
     def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:  # noqa: ANN401
-        """Adds the spread of the logits to what is logged of the training loss."""
-        if "loss" in logs and self._spreads:
-            logs["spread"] = round(float(torch.stack(self._spreads).mean()), 4)
-            self._spreads.clear()
+        """Adds the scorer's figures, averaged, to what is logged of the training loss."""
+        if "loss" in logs:
+            logs |= {name: round(float(torch.stack(values).mean()), 4) for name, values in self._figures.items()}
+            self._figures.clear()
         super().log(logs, *args, **kwargs)
 
     def evaluate(self, *_: object, metric_key_prefix: str = "eval", **__: object) -> dict[str, float]:
@@ -128,7 +153,7 @@ class ListTrainer(Trainer):
         for first in range(0, len(examples), DEV_LISTS_AT_ONCE):
             some = examples[first : first + DEV_LISTS_AT_ONCE]
             with torch.no_grad(), self.compute_loss_context_manager():
-                _, scores = self.model(**self._prepare_inputs(self.data_collator(some)))
+                _, scores = self.model(**self._prepare_inputs(self._collator(some)))
             rows += [row[: len(example.passages)].cpu().numpy() for row, example in zip(scores, some, strict=True)]
         self.model.train()
         return rows
@@ -143,7 +168,7 @@ def spread(scores: Tensor, given: Tensor) -> Tensor:
     return squares[lists].sqrt().mean() if lists.any() else scores.new_zeros(())
 
 
-class CollapseGuard(TrainerCallback):
+class CollapseGuard(TrainerCallback):  # type: ignore[misc]  # transformers is untyped
     """Stops a run that no longer learns to rank, with `TrainingCollapsed` saying what was seen and what to change.
 
     Three things are watched: a loss that is NaN or infinite; logits that became alike (`flat_logs` records in a row
@@ -157,10 +182,21 @@ class CollapseGuard(TrainerCallback):
         self._flat = self._bad = 0
         self._best = -math.inf
 
-    def on_log(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: Any = None, **_: object
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object
     ) -> None:
-        if "loss" not in (logs or {}):
+        if state.best_metric is not None:  # of the part of the run before it was cut off
+            self._best = state.best_metric
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: Mapping[str, float] | None = None,
+        **_: object,
+    ) -> None:
+        if not logs or "loss" not in logs:
             return
         if not math.isfinite(logs["loss"]):
             raise TrainingCollapsed(
@@ -178,7 +214,12 @@ class CollapseGuard(TrainerCallback):
             )
 
     def on_evaluate(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, metrics: Any = None, **_: object
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        metrics: Mapping[str, float] | None = None,
+        **_: object,
     ) -> None:
         value = (metrics or {}).get(f"eval_{DEV_MEASURES[0]}")
         if value is None:
