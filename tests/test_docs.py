@@ -1,12 +1,16 @@
-"""The README and the guide say what is so: their Python runs, and their option table is the settings'."""
+"""The README and the guide say what is so: their Python runs, and their tables of options are the settings'."""
 
+import json
 import re
-from dataclasses import fields
+from dataclasses import MISSING, fields
 from pathlib import Path
 
 import pytest
 
 from finerank.settings import Settings
+from finerank.training.losses import LOSS_NAMES
+from finerank.training.options import TrainSettings
+from finerank.training.pretrain import PretrainSettings
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -22,10 +26,33 @@ def test_the_examples_run(page: Path, tmp_path: Path, monkeypatch: pytest.Monkey
         exec(compile(block, page.name, "exec"), names)
 
 
+def guide_table(section: str) -> dict[str, tuple[str, str]]:
+    """By option: its default and its meaning, in a section of the guide."""
+    guide = (ROOT / "docs/guide.md").read_text(encoding="utf-8")
+    _, _, rest = guide.partition(f"\n## {section}\n")
+    rows = re.findall(r"^\| `(\w+)` \| `([^`]*)` \| (.*) \|$", rest.partition("\n## ")[0], re.M)
+    return {name: (default, meaning) for name, default, meaning in rows}
+
+
 def test_every_option_is_in_the_guide_with_its_default():
-    rows = re.findall(r"^\| `(\w+)` \| `([^`]*)` \|", (ROOT / "docs/guide.md").read_text(encoding="utf-8"), re.M)
-    documented = dict(rows)
+    documented = {name: default for name, (default, _) in guide_table("Options").items()}
     assert documented == {option.name: str(option.default) for option in fields(Settings)}
+
+
+@pytest.mark.parametrize(("section", "settings"), [("Train", TrainSettings), ("Pretrain", PretrainSettings)])
+def test_every_training_option_is_in_the_guide_with_its_help(section: str, settings: type):
+    def shown(default: object) -> str:
+        return "{}" if default is MISSING else "unset" if default is None else json.dumps(default)
+
+    expected = {each.name: (shown(each.default), each.metadata["help"]) for each in fields(settings)}
+    expected.pop("train", None)
+    assert guide_table(section) == expected
+
+
+def test_every_loss_is_in_the_guide():
+    guide = (ROOT / "docs/guide.md").read_text(encoding="utf-8")
+    losses = guide[guide.index("| loss |") :].partition("\n\n")[0]
+    assert set(re.findall(r"^\| `([\w-]+)` \|", losses, re.M)) == set(LOSS_NAMES)
 
 
 def test_every_file_of_the_map_exists():

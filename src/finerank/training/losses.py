@@ -24,6 +24,9 @@ Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
 MARGIN = 1.0
 """Logits by which a better passage must lead in the triplet loss."""
 
+MIN_STEP = 0.01
+"""Logits between two thresholds of the ordinal loss, at least: with none a grade would have no chance at all."""
+
 
 def binary_cross_entropy(scores: Tensor, labels: Tensor, given: Tensor) -> Tensor:
     """Pointwise: each passage is relevant or not. A grade between 0 and 1 is taken as a probability."""
@@ -55,12 +58,12 @@ class OrdinalCrossEntropy(torch.nn.Module):
         if grades < 2:
             raise InvalidSetting(f"loss='ordinal': needs grades 0, 1, ..., and the highest in the data is {top_grade}")
         self.first = torch.nn.Parameter(torch.tensor(-0.5 * (grades - 2)))
-        self.steps = torch.nn.Parameter(torch.full((grades - 2,), 0.5413))  # softplus(0.5413) is 1
+        self.steps = torch.nn.Parameter(torch.full((grades - 2,), 0.5254))  # so that a step is 1
 
     @property
     def thresholds(self) -> Tensor:
         """Logits between one grade and the next, rising: float32 [grades - 1]."""
-        return torch.cat([self.first[None], self.first + F.softplus(self.steps).cumsum(0)])
+        return torch.cat([self.first[None], self.first + (MIN_STEP + F.softplus(self.steps)).cumsum(0)])
 
     def forward(self, scores: Tensor, labels: Tensor, given: Tensor) -> Tensor:
         edges = F.pad(self.thresholds, (1, 1), value=torch.inf)

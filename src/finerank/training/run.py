@@ -103,7 +103,8 @@ def execute(plan: Plan, out: Path) -> dict[str, Any]:
         _open_run(out, record)
     trainer = _trainer(plan, args, out)
     before = trainer.rank_dev() if plan.dev else {}
-    outcome = trainer.train(resume_from_checkpoint=last_checkpoint(out / "checkpoints"))
+    with quietly():
+        outcome = trainer.train(resume_from_checkpoint=last_checkpoint(out / "checkpoints"))
     record |= {
         "finished": True,
         "steps": trainer.state.global_step,

@@ -104,7 +104,7 @@ class ListTrainer(Trainer):  # type: ignore[misc]  # transformers is untyped
             data_collator=train_collator or collator,
             train_dataset=train_set,
             eval_dataset=[*dev] or None,
-            callbacks=[*callbacks],
+            callbacks=[_TellEpoch(), *callbacks],
         )
         self.pop_callback(PrinterCallback)  # prints dicts on standard output, which is the caller's
         self._collator = collator
@@ -166,6 +166,21 @@ def spread(scores: Tensor, given: Tensor) -> Tensor:
     squares = ((scores - means[:, None]) ** 2 * given).sum(1) / counts.clamp_min(1)
     lists = counts > 1
     return squares[lists].sqrt().mean() if lists.any() else scores.new_zeros(())
+
+
+class _TellEpoch(TrainerCallback):  # type: ignore[misc]  # transformers is untyped
+    """Tells the data which epoch it is: accelerate's loader does not in an epoch that a resumed run enters midway, nor
+    with several processes (`DataLoaderShard.set_epoch` tells the sampler inside a batch sampler, or else the data)."""
+
+    def on_epoch_begin(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        train_dataloader: Any = None,  # noqa: ANN401 - accelerate is untyped
+        **_: object,
+    ) -> None:
+        train_dataloader.dataset.set_epoch(int(state.epoch or 0))
 
 
 class CollapseGuard(TrainerCallback):  # type: ignore[misc]  # transformers is untyped
