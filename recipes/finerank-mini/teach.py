@@ -1,6 +1,6 @@
 """Add a teacher's logits to the lists of one language, for distillation.
 
-    python recipes/finerank-mini/teach.py LISTS TEACHER OUT --language en --limit 4000
+python recipes/finerank-mini/teach.py LISTS TEACHER OUT --language en --limit 4000
 """
 
 import argparse

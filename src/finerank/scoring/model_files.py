@@ -333,7 +333,7 @@ def _from_hub(name: str, revision: str | None, wanted: _Wanted) -> Path:
         choice = _choose(listed, name, wanted)
         _remember(str(info.sha), listed)
         settings = ["config.json", "tokenizer_config.json", CALIBRATION_FILE, _SHARD_INDEX]
-        wanted = [*settings, choice.tokenizer, *choice.weights]
+        files = [*settings, choice.tokenizer, *choice.weights]
         return Path(snapshot_download(name, revision=revision, allow_patterns=files))
     except OfflineModeIsEnabled as error:
         raise ModelNotFound(f"{name}: not in the local cache, and HF_HUB_OFFLINE forbids a download.") from error

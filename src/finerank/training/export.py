@@ -31,7 +31,6 @@ try:
     import onnxscript  # noqa: F401 - torch's exporter needs it
     import torch
     from onnxruntime.quantization.matmul_nbits_quantizer import MatMulNBitsQuantizer
-
     from safetensors.numpy import save_file
 
     from finerank.scoring.torch_backend import Weights, checked_config

@@ -1,0 +1,114 @@
+"""The start of finerank-mini: an encoder with fewer words and layers, and a scoring head that knows nothing yet.
+
+    python recipes/finerank-mini/start.py ENCODER DATA OUT --vocabulary 64000 --layers 6
+
+ENCODER is a folder of multilingual-e5-small (BERT's layout, XLM-RoBERTa's SentencePiece vocabulary). Kept are the
+special tokens, every character, and the pieces that DATA's languages use most, each language counting the same.
+"""
+
+import argparse
+import json
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from examples import read
+from numpy.typing import NDArray
+from safetensors.torch import load_file, save_file
+from tokenizers import Tokenizer
+
+SPECIALS = ("<s>", "<pad>", "</s>", "<unk>", "<mask>")
+CHARACTERS_COUNTED = 1200
+TEXTS_AT_ONCE = 2000
+HEAD_STD = 0.02
+
+
+def count_pieces(tokenizer: Tokenizer, data: Path) -> dict[str, NDArray[np.int64]]:
+    """How often each piece stands in the queries and passages of each language."""
+    counts: dict[str, NDArray[np.int64]] = defaultdict(lambda: np.zeros(tokenizer.get_vocab_size(), np.int64))
+    for path in sorted(data.glob("*.jsonl.zst")):
+        texts = [row.get("query") or f"{row['title']} {row['text'][:CHARACTERS_COUNTED]}" for row in read(path)]
+        for first in range(0, len(texts), TEXTS_AT_ONCE):
+            for encoding in tokenizer.encode_batch_fast(texts[first : first + TEXTS_AT_ONCE], add_special_tokens=False):
+                np.add.at(counts[path.name.split(".")[1]], encoding.ids, 1)
+    return counts
+
+
+def choose_pieces(pieces: list[str], counts: dict[str, NDArray[np.int64]], size: int) -> NDArray[np.int64]:
+    """The ids of the pieces kept, in their order."""
+    keep = np.array([piece in SPECIALS or len(piece.removeprefix("▁")) <= 1 for piece in pieces])
+    share = np.mean([count / count.sum() for count in counts.values()], axis=0)
+    others = np.argsort(-np.where(keep, -1.0, share), kind="stable")
+    keep[others[: size - keep.sum()]] = True
+    return np.flatnonzero(keep)
+
+
+def trim_tokenizer(described: dict[str, Any], kept: NDArray[np.int64]) -> dict[str, Any]:
+    """tokenizer.json with the pieces kept, and a template that tells query and passage apart: types 0 and 1."""
+    described["model"]["vocab"] = [described["model"]["vocab"][index] for index in kept]
+    place = {int(old): new for new, old in enumerate(kept)}
+    for token in described["added_tokens"]:
+        token["id"] = place[token["id"]]
+    special = {name: {"SpecialToken": {"id": name, "type_id": 0}} for name in ("<s>", "</s>")}
+    passage = [{"Sequence": {"id": "B", "type_id": 1}}, {"SpecialToken": {"id": "</s>", "type_id": 1}}]
+    query = [special["<s>"], {"Sequence": {"id": "A", "type_id": 0}}, special["</s>"]]
+    described["post_processor"] |= {"single": query, "pair": query + passage}
+    return described
+
+
+def trim_weights(weights: dict[str, torch.Tensor], kept: NDArray[np.int64], layers: int) -> dict[str, torch.Tensor]:
+    """The first `layers` layers and the words kept, under the names of a BERT classifier, with a new head."""
+    trimmed = {}
+    for name, weight in weights.items():
+        if ".layer." in name and int(name.split(".")[2]) >= layers:
+            continue
+        rows = weight[torch.from_numpy(kept)] if name == "embeddings.word_embeddings.weight" else weight
+        trimmed[f"bert.{name}"] = rows.contiguous()
+    hidden = weights["embeddings.LayerNorm.weight"].shape[0]
+    generator = torch.Generator().manual_seed(0)
+    return trimmed | {
+        "bert.pooler.dense.weight": torch.eye(hidden) + HEAD_STD * torch.randn(hidden, hidden, generator=generator),
+        "bert.pooler.dense.bias": torch.zeros(hidden),
+        "classifier.weight": HEAD_STD * torch.randn(1, hidden, generator=generator),
+        "classifier.bias": torch.zeros(1),
+    }
+
+
+def make_start(encoder: Path, data: Path, out: Path, vocabulary: int, layers: int) -> None:
+    tokenizer = Tokenizer.from_file(str(encoder / "tokenizer.json"))
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    described = json.loads((encoder / "tokenizer.json").read_text(encoding="utf-8"))
+    counts = count_pieces(tokenizer, data)
+    counts.pop("xling", None)  # its texts are the other languages' own
+    kept = choose_pieces([piece for piece, _ in described["model"]["vocab"]], counts, vocabulary)
+    out.mkdir(parents=True, exist_ok=True)
+    trimmed = trim_tokenizer(described, kept)
+    (out / "tokenizer.json").write_text(json.dumps(trimmed, ensure_ascii=False), encoding="utf-8")
+    weights = trim_weights(load_file(encoder / "model.safetensors"), kept, layers)
+    save_file(weights, out / "model.safetensors", metadata={"format": "pt"})
+    config = json.loads((encoder / "config.json").read_text(encoding="utf-8"))
+    config |= {
+        "architectures": ["BertForSequenceClassification"],
+        "num_labels": 1,
+        "num_hidden_layers": layers,
+        "vocab_size": len(kept),
+        "type_vocab_size": len(weights["bert.embeddings.token_type_embeddings.weight"]),
+        "pad_token_id": 1,
+    }
+    (out / "config.json").write_text(json.dumps(config, indent=1), encoding="utf-8")
+    coverage = {lang: round(float(count[kept].sum() / count.sum()), 4) for lang, count in counts.items()}
+    print(f"{len(kept)} pieces in {out}; share of each language's pieces kept whole: {coverage}")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("encoder", type=Path)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--vocabulary", type=int, default=64_000)
+    parser.add_argument("--layers", type=int, default=6)
+    options = parser.parse_args()
+    make_start(options.encoder, options.data, options.out, options.vocabulary, options.layers)
