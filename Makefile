@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 BENCH_PIP = $(@D)/bin/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format bench model clean
+.PHONY: help demo test check format bench model mini clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -34,6 +34,11 @@ bench: .venv-bench/ready .venv-bench-optimum/ready model .assets/xlm-roberta-tok
 	@.venv-bench/bin/python -m benchmarks.gpu
 
 model: src/finerank/models/ms-marco-MiniLM-L-12-v2-int8/model.onnx ## fetch the default model
+
+RUN ?= runs/mini
+mini: .venv/dev model ## make finerank-mini anew; needs ENCODER= and DATA=, see recipes/finerank-mini
+	@test -n "$(ENCODER)" -a -n "$(DATA)" || (echo "give ENCODER=folder of multilingual-e5-small and DATA=folder of training data" && exit 1)
+	@$(MAKE) -f recipes/finerank-mini/Makefile ENCODER="$(ENCODER)" DATA="$(DATA)" RUN="$(RUN)" PYTHON=$(BIN)/python
 
 clean: ## remove what the other targets made
 	rm -rf .venv .venv-bench .venv-bench-optimum .assets src/finerank/models/*/
