@@ -23,6 +23,7 @@ from finerank.errors import (
     OutOfMemory,
     ParityFailed,
     ScoreError,
+    TrainingCollapsed,
     UnsupportedModel,
 )
 from finerank.ranking import Document, PairScore, RankedDocument, Ranker, Ranking, Usage, rank_by_score
@@ -54,6 +55,7 @@ __all__ = [
     "Ranking",
     "Reranker",
     "ScoreError",
+    "TrainingCollapsed",
     "UnsupportedModel",
     "Usage",
     "__version__",

@@ -31,6 +31,7 @@ def model_card(record: Mapping[str, Any]) -> str:
         f"Trained with finerank {record['versions']['finerank']} on {record['data']['examples']} lists "
         f"(SHA-256 {record['data']['sha256'][:16]}) for {record['steps']} steps: loss {settings['loss']}"
         + (f", distilled with {settings['distill']}" if settings["distill"] else "")
+        + (f", masked words with weight {settings['mlm_weight']}" if settings.get("mlm_weight") else "")
         + f", learning rate {settings['learning_rate']}, {settings['lists_per_step']} lists a step.",
         *_figures(record),
         "",

@@ -7,6 +7,7 @@ train("runs/start/model", examples, Path("runs/mine"))
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
+from itertools import islice
 from pathlib import Path
 from typing import Any, Self
 
@@ -26,6 +27,10 @@ try:
     from finerank.training.masking import MaskingCollator, MaskingScorer, Words, find_head
 except ImportError as error:
     raise MissingExtra("pretraining", "train") from error
+
+
+DEV_LISTS = 500
+"""Lists ranked at an evaluation, at most: 2% of a large corpus would take longer than the steps between two."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +61,11 @@ class PretrainSettings:
         training = TrainSettings.of({name: value for name, value in values.items() if name not in own})
         return cls(**{name: value for name, value in values.items() if name in own}, train=training)
 
+    def described(self) -> dict[str, Any]:
+        """As one table, which `of` reads."""
+        own = asdict(self)
+        return {**own.pop("train"), **own}
+
 
 def pretrain(
     model: str,
@@ -74,7 +84,7 @@ def pretrain(
     passages = cut_passages(read_documents(texts), settings.passage_characters)
     held_out, rest = _hold_out(passages, settings.dev_share, how.seed)
     lists = PseudoLists(rest, how.passages, how.seed, how.augment)
-    dev = list(PseudoLists(held_out, how.passages, how.seed)) if held_out else []
+    dev = list(islice(PseudoLists(held_out, how.passages, how.seed), DEV_LISTS)) if held_out else []
     start = Start.find(model, how.max_length)
     words = Words.of(load_tokenizer(start.files.tokenizer), model) if settings.mlm_weight else None
 
@@ -89,7 +99,7 @@ def pretrain(
         sha256=_fingerprint(rest),
         dev=dev,
         settings=how,
-        described=asdict(settings),
+        described=settings.described(),
         scorer=scorer,
         collator=(lambda collator: MaskingCollator(collator, words, how.seed)) if words else None,
         callbacks=[*callbacks],

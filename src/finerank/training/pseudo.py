@@ -141,9 +141,9 @@ class PseudoLists(Sequence[Example]):
         return list(texts)
 
     def _answers_not(self, other: int, index: int, query: str, positive: str) -> bool:
-        """Whether a passage may be taken for a negative: it is another text, without the query and its title."""
+        """Whether a passage may be taken for a negative: it holds neither query nor answer, and is not of its title."""
         passage, own = self._all[other], self._all[index]
-        if passage.text in (own.text, positive) or query in passage.text:
+        if any(text in passage.text for text in (own.text, positive, query)):
             return False
         return not (
             own.title and passage.title == own.title and passage.document == own.document and query == own.title

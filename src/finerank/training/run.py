@@ -10,6 +10,7 @@ import inspect
 import json
 import platform
 import shutil
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -249,7 +250,9 @@ def _with_lora(model: Any, rank: int) -> torch.nn.Module:  # noqa: ANN401 - tran
     except ImportError as error:
         raise MissingExtra("lora_rank", "train") from error
     config = LoraConfig(task_type=TaskType.SEQ_CLS, r=rank, lora_alpha=2 * rank, target_modules="all-linear")
-    return get_peft_model(model, config)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # peft asks transformers for things by their old names
+        return get_peft_model(model, config)
 
 
 def _arguments(settings: TrainSettings, out: Path, has_dev: bool) -> TrainingArguments:
