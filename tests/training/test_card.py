@@ -37,6 +37,7 @@ def test_it_says_what_the_model_was_made_of_and_what_it_reached():
     assert "On 50 dev lists:" in card
     assert "| nDCG@10 | 0.5000 | 0.7500 |" in card
     assert "distilled" not in card
+    assert "masked" not in card
 
 
 def test_a_distilled_model_says_so():

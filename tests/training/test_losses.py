@@ -243,10 +243,10 @@ def test_lambda_is_that_of_sentence_transformers():
         num_labels, device = 1, torch.device("cpu")
 
         def preprocess(self, pairs, **_):
-            return pairs
-
-        def forward(self, pairs):
             return {"scores": torch.tensor([score for _, score in pairs])}
+
+        def forward(self, batch):
+            return batch
 
     lists = [row for row in LISTS if any(row[1])]
     inputs = [["q"] * len(lists), [scores for scores, _ in lists]]

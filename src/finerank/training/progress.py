@@ -64,7 +64,8 @@ class TrainingBar(TrainerCallback):  # type: ignore[misc]  # transformers is unt
         figures = ", ".join(f"{name} {value:.4f}" for name, value in self._seen.items())
         tqdm.write(f"step {state.global_step} of {state.max_steps}: {figures}", file=sys.stderr)
 
-    def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object) -> None:
+    def close(self) -> None:
+        """Leave the line as it is."""
         if self._bar is not None:
             self._bar.close()
 

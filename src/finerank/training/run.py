@@ -12,6 +12,7 @@ import platform
 import shutil
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -102,9 +103,10 @@ def execute(plan: Plan, out: Path) -> dict[str, Any]:
     record = plan.record()
     with args.main_process_first(local=False):
         _open_run(out, record)
-    trainer = _trainer(plan, args, out)
+    bar = TrainingBar()
+    trainer = _trainer(plan, args, out, bar)
     before = trainer.rank_dev() if plan.dev else {}
-    with quietly():
+    with quietly(), closing(bar):
         outcome = trainer.train(resume_from_checkpoint=last_checkpoint(out / "checkpoints"))
     record |= {
         "finished": True,
@@ -137,7 +139,8 @@ def save_model(model: Any, start: Start, out: Path) -> None:  # noqa: ANN401 - p
     shutil.rmtree(out, ignore_errors=True)
     setattr(model.config, TRAINED_LENGTH, start.encoder.max_length)
     with quietly():
-        model.float().save_pretrained(out)
+        # Under the names that the model itself has: transformers 5.3 else calls LayerNorm's weights gamma and beta.
+        model.float().save_pretrained(out, save_original_format=False)
     tokenizer = load_tokenizer(start.files.tokenizer)
     (out / "tokenizer.json").write_text(tokenizer.to_str(), encoding="utf-8")
     source = start.files.folder / "tokenizer_config.json"
@@ -204,14 +207,14 @@ def _is_whole(checkpoint: Path) -> bool:
         return False
 
 
-def _trainer(plan: Plan, args: TrainingArguments, out: Path) -> ListTrainer:
+def _trainer(plan: Plan, args: TrainingArguments, out: Path, bar: TrainingBar) -> ListTrainer:
     settings = plan.settings
     torch.manual_seed(settings.seed)  # a new head's weights
     model = _prepare(load_model(plan.start.files, torch.float32, headless=True), settings, args.device.type)
     tokens = settings.batch_tokens or (CPU_BATCH_TOKENS if args.device.type == "cpu" else GPU_BATCH_TOKENS)
     takes_types = "token_type_ids" in inspect.signature(_unwrapped(model).forward).parameters
     collator = ListCollator(plan.start.encoder, plan.start.files.pad_id, tokens, takes_types)
-    callbacks = [CollapseGuard(), TrainingBar(), *plan.callbacks]
+    callbacks = [CollapseGuard(), bar, *plan.callbacks]
     if is_main_process():
         callbacks.append(TensorBoardCallback(SummaryWriter(str(out / "logs"))))
     return ListTrainer(
