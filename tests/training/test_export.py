@@ -1,12 +1,16 @@
 """Exported models rank as their sources, or are not written."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file, save_file
 
 from finerank import InvalidSetting, Reranker
+from finerank.scoring.int8 import quantise
+from finerank.scoring.model_files import find_model
 from finerank.training.export import PARITY_LIMITS, Parity, ParityFailed, _kendall_tau, export
 
 MakeModel = Callable[..., Path]
@@ -32,17 +36,51 @@ def test_fp32_gives_the_same_logits(make_model: MakeModel, tmp_path: Path, famil
     np.testing.assert_allclose(logits(out, pairs), logits(source, pairs), atol=1e-4)
 
 
-def test_int8_keeps_the_order_and_does_not_depend_on_the_batch(
-    make_model: MakeModel, tmp_path: Path, pairs: list[tuple[str, str]]
-):
-    source, out = make_model("bert"), tmp_path / "onnx"
+@pytest.fixture(scope="module")
+def exported(make_model: MakeModel, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A model whose rows are whole blocks, its weights of a trained model's size, and its int8 export."""
+    source, out = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("int8") / "out"
+    shutil.copytree(make_model("bert", hidden_size=64, intermediate_size=128), source, dirs_exist_ok=True)
+    weights = load_file(source / "model.safetensors")
+    small = {name: value * (0.3 if ".layer." in name and value.ndim == 2 else 1) for name, value in weights.items()}
+    save_file(small, source / "model.safetensors", {"format": "pt"})
     export(str(source), out, "int8")
+    return source, out
+
+
+def test_int8_keeps_the_order_and_does_not_depend_on_the_batch(
+    exported: tuple[Path, Path], pairs: list[tuple[str, str]]
+):
+    source, out = exported
     together = logits(out, pairs)
-    alone = logits(out, pairs, deterministic=True)
-    np.testing.assert_allclose(together, alone, atol=1e-4)
+    np.testing.assert_allclose(together, logits(out, pairs, deterministic=True), atol=1e-4)
+    assert _kendall_tau(together, logits(source, pairs)) > 0.9
+
+
+def test_int8_is_one_file_of_weights_for_every_backend(exported: tuple[Path, Path], pairs: list[tuple[str, str]]):
+    source, out = exported
+    weights, graph = out / "model_int8.safetensors", out / "model_int8.onnx"
+    assert weights.stat().st_size < 0.4 * (source / "model.safetensors").stat().st_size
+    assert graph.stat().st_size < 100_000
+    assert find_model(out, device="cpu").weights == (graph, weights)
+    assert find_model(out, backend="torch").weights == (weights,)
+    assert find_model(out, device="cuda").weights == (weights,)
+    assert find_model(out, dtype="fp32").weights == (weights,)
+    assert find_model(out, dtype="int8", device="cuda").backend == "onnx"
     exact = logits(source, pairs)
-    assert _kendall_tau(together, exact) > 0.9
-    assert (out / "model.onnx").stat().st_size < (source / "model.safetensors").stat().st_size
+    np.testing.assert_allclose(logits(out, pairs, backend="torch"), exact, atol=0.02 * np.ptp(exact))
+
+
+def test_the_nearest_of_255_steps_is_kept():
+    weight = np.random.default_rng(0).normal(size=(3, 128)).astype(np.float32)
+    weight[1, :64] = 0
+    stored, scale = quantise(weight)
+    assert stored.shape == (3, 128)
+    assert scale.shape == (3, 2)
+    widened = (stored.reshape(3, 2, 64).astype(np.float32) - 128) * scale[..., None]
+    steps = np.repeat(scale, 64, axis=1)
+    assert (np.abs(widened.reshape(3, 128) - weight) <= 0.5 * steps + 1e-9).all()
+    assert not widened[1, 0].any()
 
 
 def test_a_model_that_ranks_differently_is_not_written(

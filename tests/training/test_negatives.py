@@ -8,7 +8,7 @@ from finerank import InvalidSetting, PairScore
 from finerank.ranking import sigmoid
 from finerank.training.candidates import Bm25
 from finerank.training.examples import Example
-from finerank.training.negatives import Mined, Mining, mine_negatives
+from finerank.training.negatives import Mined, Mining, mine_negatives, only_relevant
 
 CORPUS = [f"passage {number}" for number in range(100)]
 
@@ -122,6 +122,12 @@ def test_a_query_that_runs_out_is_short():
     mined = mine(Example("q", ("right",), (1.0,)), teacher=Teacher(right=-9.0), negatives=2, ranks=(1, 5))
     assert (mined.mined, mined.short, mined.dropped) == (0, 1, {"above margin": 5})
     assert mined.examples[0].teacher == (-9.0,)
+
+
+def test_only_what_is_relevant_stays():
+    example = Example("q", ("a", "b", "c"), (1.0, 0.0, 2.0), (3.0, 2.0, 1.0))
+    assert only_relevant(example) == Example("q", ("a", "c"), (1.0, 2.0))
+    assert only_relevant(Example("q", ("a",), (0.0,))) == Example("q", ("a",), (0.0,))
 
 
 def test_without_a_positive_nothing_is_taken():

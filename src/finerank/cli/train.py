@@ -1,7 +1,7 @@
 """`finerank train`: fine-tune a reranker on your own judged queries."""
 
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,6 +15,7 @@ from finerank.errors import InvalidInput, InvalidSetting
 
 if TYPE_CHECKING:
     from finerank.training.examples import Example
+    from finerank.training.train import Refresh
 
 
 def train(
@@ -26,6 +27,10 @@ def train(
     config: Annotated[Path | None, typer.Option(help="a TOML file of training options")] = None,
     given: Annotated[list[str] | None, typer.Option("--set", help="one training option, NAME=VALUE")] = None,
     scores: Annotated[Path | None, typer.Option(help="a teacher's scores of DATA, a JSON lines file")] = None,
+    refresh: Annotated[
+        Path | None,
+        typer.Option(help="a corpus to mine new negatives from before every later epoch, by the model as it is then"),
+    ] = None,
     as_json: options.AsJson = False,
     as_jsonl: options.AsJsonLines = False,
 ) -> None:
@@ -42,7 +47,9 @@ def train(
     if scores:
         examples = list(with_teacher_scores(examples, scores))
     held_out = list(read_examples(dev)) if dev else _hold_out(examples, dev_share)
-    report(run(model, examples, out, dev=held_out, settings=settings), out, as_json, as_jsonl)
+    mining = _refresher(refresh) if refresh else None
+    record = run(model, examples, out, dev=held_out, settings=settings, refresh=mining)
+    report(record, out, as_json, as_jsonl)
 
 
 def report(record: Mapping[str, Any], out: Path, as_json: bool, as_jsonl: bool) -> None:
@@ -92,6 +99,23 @@ def parse_setting(text: str) -> tuple[str, Any]:
         return name, tomllib.loads(f"value = {value}")["value"]
     except tomllib.TOMLDecodeError:
         return name, value
+
+
+def _refresher(corpus: Path) -> "Refresh":
+    """Gives every example new hard negatives: what BM25 finds in the corpus, in the order of the model at that time."""
+    from finerank.reranker import Reranker
+    from finerank.training.candidates import Bm25, Reranked, read_passages
+    from finerank.training.negatives import mine_negatives, only_relevant
+
+    passages = read_passages(corpus)
+    found = Bm25(passages)
+
+    def refresh(folder: Path, examples: "Sequence[Example]") -> "Sequence[Example]":
+        with Reranker.from_pretrained(folder) as now:
+            mined = mine_negatives([only_relevant(each) for each in examples], passages, Reranked(found, passages, now))
+        return mined.examples
+
+    return refresh
 
 
 def _hold_out(examples: "list[Example]", share: float) -> "list[Example]":

@@ -120,6 +120,15 @@ def mine_negatives(
     )
 
 
+def only_relevant(example: Example) -> Example:
+    """The example without the passages that are not relevant, for others to take their place; whole if none is."""
+    kept = [index for index, label in enumerate(example.labels) if label > 0]
+    if not kept:
+        return example
+    passages, labels = (tuple(row[index] for index in kept) for row in (example.passages, example.labels))
+    return replace(example, passages=passages, labels=labels, teacher=None)
+
+
 def _known_texts(examples: Sequence[Example]) -> Mapping[str, set[str]]:
     """The texts each query has already, in any of its examples."""
     known: defaultdict[str, set[str]] = defaultdict(set)
