@@ -1,6 +1,7 @@
 """The scorer, the dev measures and the guard against collapse."""
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,7 +16,7 @@ from finerank.testing import word_tokenizer
 from finerank.training.examples import Example
 from finerank.training.lists import ListCollator
 from finerank.training.losses import infonce, kl_divergence
-from finerank.training.trainer import CollapseGuard, ListScorer, ListTrainer, spread
+from finerank.training.trainer import CollapseGuard, Collator, ListScorer, ListTrainer, spread
 
 DEV = [
     Example(f"query {number}", tuple(f"text {place}" for place in range(9)), (1.0, *[0.0] * 8)) for number in range(40)
@@ -37,10 +38,10 @@ class Judge(torch.nn.Module):
 
 @pytest.fixture
 def rank(tmp_path: Path):
-    def dev_measures(sign: float) -> dict[str, float]:
+    def dev_measures(sign: float, train_collator: Collator | None = None) -> dict[str, float]:
         args = TrainingArguments(output_dir=str(tmp_path), use_cpu=True, report_to=[])
         collator = ListCollator(PairEncoder(word_tokenizer(), 32), 0, 4096)
-        return ListTrainer(Judge(sign), args, collator, None, DEV).rank_dev()
+        return ListTrainer(Judge(sign), args, collator, None, DEV, train_collator=train_collator).rank_dev()
 
     return dev_measures
 
@@ -48,6 +49,13 @@ def rank(tmp_path: Path):
 def test_the_dev_measures_tell_a_good_order_from_a_bad_one(rank):
     assert rank(1.0) == {"nDCG@10": 1.0, "RR@10": 1.0}
     assert rank(-1.0) == pytest.approx({"nDCG@10": 1 / math.log2(10), "RR@10": 1 / 9})
+
+
+def test_dev_lists_are_read_whole_though_training_hides_words(rank):
+    def hide(_: Sequence[Example]) -> dict[str, object]:
+        raise AssertionError("this is for training")
+
+    assert rank(1.0, hide)["nDCG@10"] == 1.0
 
 
 def test_equal_scores_earn_nothing_though_the_answer_comes_first_in_the_data(rank):
