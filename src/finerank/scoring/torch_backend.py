@@ -182,8 +182,9 @@ class Weights:
         tensor: Tensor = self._files[name].get_tensor(name)
         if name + SCALE not in self._files:
             return tensor
-        scale = self._files[name + SCALE].get_tensor(name + SCALE)
-        return ((tensor.unflatten(1, (-1, BLOCK)).float() - ZERO) * scale[..., None]).flatten(1)
+        scale: Tensor = self._files[name + SCALE].get_tensor(name + SCALE)
+        blocks = tensor.unflatten(1, (-1, BLOCK)).float()
+        return ((blocks - ZERO) * scale[..., None]).flatten(1)
 
 
 @dataclass(frozen=True, slots=True)

@@ -125,8 +125,12 @@ def only_relevant(example: Example) -> Example:
     kept = [index for index, label in enumerate(example.labels) if label > 0]
     if not kept:
         return example
-    passages, labels = (tuple(row[index] for index in kept) for row in (example.passages, example.labels))
-    return replace(example, passages=passages, labels=labels, teacher=None)
+    return replace(
+        example,
+        passages=tuple(example.passages[index] for index in kept),
+        labels=tuple(example.labels[index] for index in kept),
+        teacher=None,
+    )
 
 
 def _known_texts(examples: Sequence[Example]) -> Mapping[str, set[str]]:
