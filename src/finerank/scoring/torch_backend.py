@@ -183,8 +183,8 @@ class Weights:
         if name + SCALE not in self._files:
             return tensor
         scale: Tensor = self._files[name + SCALE].get_tensor(name + SCALE)
-        blocks = tensor.unflatten(1, (-1, BLOCK)).float()
-        return ((blocks - ZERO) * scale[..., None]).flatten(1)
+        blocks: Tensor = (tensor.unflatten(1, (-1, BLOCK)).float() - ZERO) * scale[..., None]
+        return blocks.flatten(1)
 
 
 @dataclass(frozen=True, slots=True)
