@@ -41,7 +41,7 @@ mini: .venv/dev model ## make finerank-mini anew; needs ENCODER= and DATA=, see 
 	@$(MAKE) -f recipes/finerank-mini/Makefile ENCODER="$(ENCODER)" DATA="$(DATA)" RUN="$(RUN)" PYTHON=$(BIN)/python
 
 clean: ## remove what the other targets made
-	rm -rf .venv .venv-bench .venv-bench-optimum .assets src/finerank/models/*/
+	rm -rf .venv .venv-bench .venv-bench-optimum .assets src/finerank/models/ms-marco-*
 
 src/finerank/models/ms-marco-MiniLM-L-12-v2-int8/model.onnx: | .venv/base
 	@$(BIN)/python tools/fetch_assets.py model

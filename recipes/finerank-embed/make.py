@@ -24,6 +24,9 @@ def make(encoder: Path, out: Path, dimensions: int) -> None:
     static = distill_from_model(model, tokenizer, pca_dims=dimensions, quantize_to="int8", device="cpu")
     static.save_pretrained(str(out))
     (out / "README.md").unlink(missing_ok=True)  # the library's own card speaks of another model
+    config = json.loads((out / "config.json").read_text(encoding="utf-8"))
+    config["tokenizer_name"] = "intfloat/multilingual-e5-small"
+    (out / "config.json").write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
     size = sum(file.stat().st_size for file in out.rglob("*") if file.is_file())
     print(json.dumps({"dimensions": dimensions, "tokens": len(static.tokens), "megabytes": round(size / 1e6, 1)}))
 

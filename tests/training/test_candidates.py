@@ -173,3 +173,10 @@ def test_what_is_no_embedder_is_refused(tmp_path: Path, monkeypatch: pytest.Monk
     (tmp_path / "config.json").write_text("{", encoding="utf-8")
     with pytest.raises(InvalidSetting, match="not JSON"):
         load_embedder(str(tmp_path))
+
+
+def test_the_embedder_that_ships_inside_finds_a_passage_in_another_language():
+    pytest.importorskip("model2vec")
+    corpus = ["The cat sleeps on the sofa.", "How to reset the router's password", "Flights to Berlin are late today."]
+    nearest = Nearest(corpus, load_embedder("finerank-embed"))
+    assert nearest.search(["如何重置路由器密码", "猫在沙发上睡觉", "vuelos a Berlín"], 1) == [[1], [0], [2]]

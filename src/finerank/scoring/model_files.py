@@ -154,8 +154,8 @@ def find_model(
 
 
 def embedded_models() -> list[str]:
-    """The names of the models that ship inside the package."""
-    return sorted(folder.parent.name for folder in EMBEDDED_DIR.glob("*/config.json"))
+    """The names of the rerankers that ship inside the package."""
+    return sorted(graph.parent.name for graph in EMBEDDED_DIR.glob("*/model*.onnx"))
 
 
 def _nowhere(name: str) -> str:

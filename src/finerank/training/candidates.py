@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from finerank.errors import InvalidInput, InvalidSetting, MissingExtra
 from finerank.ranking import PairScore
+from finerank.scoring.model_files import EMBEDDED_DIR
 from finerank.text.chunk import chunk_spans
 from finerank.text.terms import terms
 from finerank.training.examples import read_texts
@@ -117,10 +118,12 @@ def read_passages(path: Path) -> list[str]:
 
 
 def load_embedder(name: str, device: str | None = None) -> Embedder:
-    """A sentence-transformers or model2vec model: a local folder or a hub id.
+    """A sentence-transformers or model2vec model: a local folder, a hub id, or finerank-embed, which ships inside.
 
     Raises `InvalidSetting` if its library is not installed or it cannot be loaded.
     """
+    if (EMBEDDED_DIR / name / "modules.json").is_file():
+        name = str(EMBEDDED_DIR / name)
     kind = "model2vec" if _config(name).get("model_type") == "model2vec" else "sentence-transformers"
     try:
         return EMBEDDERS[kind](name, device)
