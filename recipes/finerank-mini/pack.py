@@ -24,14 +24,15 @@ PLAIN = ("config.json", "tokenizer.json")
 
 
 def to_four_bits(weight: NDArray[np.float32]) -> tuple[NDArray[np.uint8], NDArray[np.float16]]:
-    """Two values a byte, and the steps; the largest of a block lies 1 to 8 steps from 0, whichever fits best."""
+    """Two values a byte, and the steps, of either sign (values go from -8 to 7); the largest of a block lies 1 to 8
+    steps from 0, whichever fits best."""
     blocks = weight.reshape(-1, BLOCK)
     largest = np.abs(blocks).max(1, keepdims=True)
     best = np.full((len(blocks), 1), np.inf)
     values, steps = np.zeros_like(blocks), np.zeros((len(blocks), 1), np.float16)
-    for count in range(8, 0, -1):
+    for count in (sign * size for size in range(8, 0, -1) for sign in (1, -1)):
         step = (largest / count).astype(np.float16)
-        wide = np.where(step > 0, step, 1).astype(np.float32)
+        wide = np.where(step != 0, step, 1).astype(np.float32)
         rounded = np.clip(np.rint(blocks / wide), -8, 7)
         error = np.abs(rounded * wide - blocks).max(1, keepdims=True)
         better = error < 0.999 * best
