@@ -3,8 +3,8 @@
 BERT, RoBERTa and XLM-RoBERTa get a graph of our own, which computes the last layer for the first token only; other
 families go through torch's exporter. int8 stores weights in blocks of 64 with a scale each and quantises activations
 block by block too (MatMulNBits), so that a pair's logit does not depend on its batch, as it does under
-`quantize_dynamic`; of our own families it writes one safetensors file that the graph and the torch backend share.
-Needs the extra `export`.
+`quantize_dynamic`; where our own families have rows of whole blocks, the graph and the torch backend share one
+safetensors file. Needs the extra `export`.
 """
 
 import logging
@@ -139,12 +139,12 @@ def _kendall_tau(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
 
 def _write(files: ModelFiles, out: Path, precision: Precision) -> None:
     name = "model_int8.onnx" if precision == "int8" else "model.onnx"
-    if files.backend == "torch":
-        weights = read_weights(files)
-        source = _int8_file(weights, out / "model_int8.safetensors") if precision == "int8" else InlineWeights(weights)
-        graph = _own_graph(files, source)
+    weights = read_weights(files) if files.backend == "torch" else {}
+    if precision == "int8" and weights and all(_in_blocks(weight) for weight in _large(weights).values()):
+        graph = _own_graph(files, _int8_file(weights, out / "model_int8.safetensors"))
     else:
-        graph = _to_int8(_traced_graph(files)) if precision == "int8" else _traced_graph(files)
+        graph = _own_graph(files, InlineWeights(weights)) if weights else _traced_graph(files)
+        graph = _to_int8(graph) if precision == "int8" else graph
     external = sum(weight.ByteSize() for weight in graph.graph.initializer) > _PROTOBUF_LIMIT
     onnx.save(graph, out / name, save_as_external_data=external, location=f"{name}.data")
     shutil.copy(files.folder / "config.json", out)
@@ -157,15 +157,24 @@ def read_weights(files: ModelFiles) -> dict[str, NDArray[np.float32]]:
     return {name: weights(name).numpy() for name in weights.names()}
 
 
+def _large(weights: Mapping[str, NDArray[np.float32]]) -> dict[str, NDArray[np.float32]]:
+    """The words, and what every layer multiplies by."""
+    return {
+        name: weight
+        for name, weight in weights.items()
+        if "word_embeddings" in name or (".layer." in name and weight.ndim == 2)
+    }
+
+
+def _in_blocks(weight: NDArray[np.float32]) -> bool:
+    return weight.shape[1] % BLOCK == 0
+
+
 def _int8_file(weights: Mapping[str, NDArray[np.float32]], path: Path) -> FileWeights:
-    """The weights written with the large matrices in 8 bits: the words, and what every layer multiplies by."""
-    tensors: dict[str, NDArray[np.generic]] = {}
-    for name, weight in weights.items():
-        large = "word_embeddings" in name or (".layer." in name and weight.ndim == 2)
-        if large and weight.shape[1] % BLOCK == 0:
-            tensors[name], tensors[name + SCALE] = quantise(weight)
-        else:
-            tensors[name] = weight
+    """The weights written with the large matrices in 8 bits."""
+    tensors: dict[str, NDArray[np.generic]] = {**weights}
+    for name, weight in _large(weights).items():
+        tensors[name], tensors[name + SCALE] = quantise(weight)
     save_file(tensors, path, metadata={"format": "pt"})
     return FileWeights(path)
 
