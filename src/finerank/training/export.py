@@ -167,7 +167,7 @@ def _large(weights: Mapping[str, NDArray[np.float32]]) -> dict[str, NDArray[np.f
 
 
 def _in_blocks(weight: NDArray[np.float32]) -> bool:
-    return weight.shape[1] % BLOCK == 0
+    return int(weight.shape[1]) % BLOCK == 0
 
 
 def _int8_file(weights: Mapping[str, NDArray[np.float32]], path: Path) -> FileWeights:
