@@ -14,6 +14,15 @@ from finerank.scoring.cache import DiskCache, MemoryCache, open_cache, pair_key
 from finerank.scoring.encode import PairEncoder
 from finerank.testing import word_tokenizer
 
+OPENER = """
+import sys, time
+from pathlib import Path
+from finerank.scoring.cache import DiskCache
+for number in range(100):
+    time.sleep(max(0, float(sys.argv[2]) + number / 50 - time.time()))
+    DiskCache(Path(sys.argv[1]) / f"{number}.db", 10).close()
+"""
+
 WRITER = """
 import sys
 from pathlib import Path
@@ -95,6 +104,14 @@ def test_a_file_serves_threads(tmp_path: Path) -> None:
         float(n) for n in range(4) for _ in range(30)
     ]
     cache.close()
+
+
+def test_processes_open_a_new_file_at_once(tmp_path: Path) -> None:
+    start = time.time() + 1.0
+    command = [sys.executable, "-c", OPENER, str(tmp_path), str(start)]
+    openers = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(4)]
+    errors = [opener.communicate(timeout=60)[1] for opener in openers]
+    assert errors == [""] * 4
 
 
 def test_processes_share_a_file(tmp_path: Path) -> None:
