@@ -84,7 +84,7 @@ def _connect(path: Path) -> sqlite3.Connection:
 
 
 def _write_ahead(connection: sqlite3.Connection) -> None:
-    """Switch to write-ahead mode. Where two connections switch a new file at once SQLite refuses one without waiting."""
+    """Switch to write-ahead mode; where two connections switch a file at once SQLite refuses one without waiting."""
     give_up = time.monotonic() + _BUSY_S
     while True:
         try:
