@@ -1,7 +1,10 @@
-"""The model families whose forward pass is our own, and where each keeps its weights."""
+"""The model families whose forward pass is our own, where each keeps its weights, and what its config must say."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
+
+from finerank.errors import BrokenModel, UnsupportedModel
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,3 +37,22 @@ means 512 usable tokens, 8194 means 8192."""
 
 ACTIVATIONS: Mapping[str, str] = {"gelu": "none", "gelu_new": "tanh", "gelu_pytorch_tanh": "tanh"}
 """`hidden_act` in config.json to the approximation of GELU it means (erf is exact: none)."""
+
+_CONFIG_DEFAULTS = {"hidden_act": "gelu", "layer_norm_eps": 1e-12, "position_embedding_type": "absolute"}
+_CONFIG_NEEDED = ("hidden_size", "num_attention_heads", "num_hidden_layers", "max_position_embeddings")
+
+
+def checked_config(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The config with Hugging Face's defaults filled in; raises `BrokenModel` if it is not whole, and
+    `UnsupportedModel` on what we do not compute."""
+    config: dict[str, Any] = {**_CONFIG_DEFAULTS, **given}
+    for key in _CONFIG_NEEDED:
+        if not isinstance(config.get(key), int):
+            raise BrokenModel(f"{name}: config.json has no {key}; download it again.")
+    if config["hidden_size"] % config["num_attention_heads"]:
+        raise BrokenModel(f"{name}: config.json divides {config['hidden_size']} among its heads unevenly.")
+    if config["hidden_act"] not in ACTIVATIONS:
+        raise UnsupportedModel(f"{name}: hidden_act {config['hidden_act']!r}; use backend='transformers'.")
+    if config["position_embedding_type"] != "absolute":
+        raise UnsupportedModel(f"{name}: relative position embeddings; use backend='transformers'.")
+    return config

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from finerank.errors import BrokenModel, MissingExtra, OutOfMemory, UnsupportedModel
 from finerank.scoring.batch import Batch
 from finerank.scoring.device import Device
-from finerank.scoring.families import ACTIVATIONS, FAMILIES
+from finerank.scoring.families import ACTIVATIONS, FAMILIES, checked_config
 from finerank.scoring.int8 import BLOCK, SCALE, ZERO
 from finerank.scoring.model_files import ModelFiles
 
@@ -275,7 +275,7 @@ class CrossEncoder:
 
     @classmethod
     def load(cls, files: ModelFiles, device: torch.device, dtype: torch.dtype) -> Self:
-        config = checked_config(files)
+        config = checked_config(files.name, files.config)
         family = FAMILIES[config["model_type"]]
         weights = Weights(files.weights, device, dtype)
         encoder, embeddings = f"{family.prefix}encoder", f"{family.prefix}embeddings"
@@ -306,26 +306,6 @@ class CrossEncoder:
             x = layer(x, layout)
         first = self.layers[-1].first_tokens(x, layout)
         return self.out(torch.tanh(self.dense(first.float()))).squeeze(1)
-
-
-_CONFIG_DEFAULTS = {"hidden_act": "gelu", "layer_norm_eps": 1e-12, "position_embedding_type": "absolute"}
-_CONFIG_NEEDED = ("hidden_size", "num_attention_heads", "num_hidden_layers", "max_position_embeddings")
-
-
-def checked_config(files: ModelFiles) -> dict[str, Any]:
-    """The config with Hugging Face's defaults filled in; raises `BrokenModel` if it is not whole, and
-    `UnsupportedModel` on what we do not compute."""
-    config: dict[str, Any] = {**_CONFIG_DEFAULTS, **files.config}
-    for name in _CONFIG_NEEDED:
-        if not isinstance(config.get(name), int):
-            raise BrokenModel(f"{files.name}: config.json has no {name}; download it again.")
-    if config["hidden_size"] % config["num_attention_heads"]:
-        raise BrokenModel(f"{files.name}: config.json divides {config['hidden_size']} among its heads unevenly.")
-    if config["hidden_act"] not in ACTIVATIONS:
-        raise UnsupportedModel(f"{files.name}: hidden_act {config['hidden_act']!r}; use backend='transformers'.")
-    if config["position_embedding_type"] != "absolute":
-        raise UnsupportedModel(f"{files.name}: relative position embeddings; use backend='transformers'.")
-    return config
 
 
 def _check_sizes(files: ModelFiles, words: Tensor, positions: Tensor) -> None:

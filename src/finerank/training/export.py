@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from finerank.errors import InvalidSetting, MissingExtra, ParityFailed
 from finerank.evaluation.keyword_traps import load_traps, trap_languages
 from finerank.reranker import Reranker
+from finerank.scoring.families import checked_config
 from finerank.scoring.int8 import BLOCK, SCALE, quantise
 from finerank.scoring.model_files import ModelFiles, find_model
 from finerank.scoring.tokenizer import load_tokenizer
@@ -33,7 +34,7 @@ try:
     from onnxruntime.quantization.matmul_nbits_quantizer import MatMulNBitsQuantizer
     from safetensors.numpy import save_file
 
-    from finerank.scoring.torch_backend import Weights, checked_config
+    from finerank.scoring.torch_backend import Weights
     from finerank.scoring.transformers_backend import load_model
     from finerank.training.onnx_graph import (
         IR_VERSION,
@@ -180,7 +181,7 @@ def _int8_file(weights: Mapping[str, NDArray[np.float32]], path: Path) -> FileWe
 
 
 def _own_graph(files: ModelFiles, weights: GraphWeights) -> Any:  # noqa: ANN401 - onnx is untyped
-    return CrossEncoderGraph(checked_config(files), files.first_position, weights).build()
+    return CrossEncoderGraph(checked_config(files.name, files.config), files.first_position, weights).build()
 
 
 class _LogitsOnly(torch.nn.Module):

@@ -1,0 +1,87 @@
+"""BERT, RoBERTa, XLM-RoBERTa and CamemBERT cross-encoders on an x86-64 CPU, in our own C++ (src/native).
+
+Pairs are packed, and a pair's logit is the same to the last bit in any company and on any number of threads. In int16,
+the default, products are exact sums of 16-bit integers, at twice the speed of float32; the logits of
+ms-marco-MiniLM-L-12-v2 move by less than 0.002. Needs no extra.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from finerank.errors import BrokenModel, InvalidSetting, OutOfMemory, UnsupportedModel
+from finerank.scoring.batch import Batch
+from finerank.scoring.device import Device
+from finerank.scoring.families import ACTIVATIONS, FAMILIES, checked_config
+from finerank.scoring.model_files import ModelFiles
+from finerank.scoring.native_weights import inner_chunk, packed_weights
+from finerank.scoring.processor import check_native, instruction_sets, usable_cpus
+from finerank.scoring.tensors import Tensors
+
+PRECISIONS = ("int16", "fp32")
+
+
+class NativeBackend:
+    """A cross-encoder read from safetensors. `instruction_set` is the processor's best unless one is named."""
+
+    padded = False
+
+    def __init__(
+        self, files: ModelFiles, device: Device, threads: int | None = None, instruction_set: str | None = None
+    ) -> None:
+        if device.kind != "cpu" or device.precision not in PRECISIONS:
+            raise InvalidSetting(
+                f"backend='native' on {device.name} in {device.precision}: it runs on the CPU, in int16 or fp32"
+            )
+        sets = instruction_sets()
+        if not sets:
+            check = check_native()
+            raise UnsupportedModel(f"backend='native': {check.found}. {check.remedy}".strip())
+        from finerank.scoring import _native
+
+        config = checked_config(files.name, files.config)
+        tensors = Tensors(files.weights)
+        family = FAMILIES[config["model_type"]]
+        config["intermediate_size"] = tensors[f"{family.prefix}encoder.layer.0.intermediate.dense.bias"].shape[0]
+        self._words = tensors[f"{family.prefix}embeddings.word_embeddings.weight"]
+        _check_sizes(files, len(self._words.stored), tensors[f"{family.out}.weight"].shape[0])
+        int16 = device.precision == "int16"
+        self._threads = threads or usable_cpus()
+        self._engine = _native.Engine(
+            dict(packed_weights(files, config, tensors, int16=int16)),
+            instruction_set or sets[0],
+            int16=int16,
+            hidden=config["hidden_size"],
+            heads=config["num_attention_heads"],
+            inner=config["intermediate_size"],
+            layers=config["num_hidden_layers"],
+            chunk=inner_chunk(config["intermediate_size"]),
+            eps=float(config["layer_norm_eps"]),
+            tanh=ACTIVATIONS[config["hidden_act"]] == "tanh",
+        )
+
+    def forward(self, batch: Batch) -> NDArray[np.float32]:
+        logits = np.empty(len(batch), np.float32)
+        try:
+            words = self._words[batch.token_ids]
+            self._engine.forward(words, batch.type_ids, batch.lengths, logits, self._threads)
+        except MemoryError as error:
+            raise OutOfMemory(f"no memory for {len(batch.token_ids)} tokens") from error
+        return logits
+
+    def profile(self) -> dict[str, float]:
+        """Seconds spent so far in each stage, as the first thread saw them."""
+        return self._engine.profile()
+
+    def close(self) -> None:
+        del self._engine, self._words
+
+
+def _check_sizes(files: ModelFiles, words: int, labels: int) -> None:
+    vocabulary = int(files.config.get("vocab_size", 0))
+    if words < vocabulary:
+        raise BrokenModel(
+            f"{files.name}: weights for {words} token ids, and config.json says {vocabulary}. They belong to different "
+            "models; download both again."
+        )
+    if labels != 1:
+        raise UnsupportedModel(f"{files.name}: has {labels} labels; a reranker has one.")

@@ -1,0 +1,188 @@
+"""Weights as the native engine reads them: padded, in panels of 32 outputs, in int16 with scales or in float32.
+
+They are made once and kept in the cache folder, one file a model and precision, which processes map and share. What
+the layout means is in src/native/model.h.
+"""
+
+import hashlib
+import json
+import logging
+import mmap
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from finerank.errors import BrokenModel
+from finerank.scoring.families import FAMILIES
+from finerank.scoring.model_files import ModelFiles
+from finerank.scoring.tensors import Tensors
+from finerank.settings import cache_dir
+
+logger = logging.getLogger("finerank")
+
+Arrays = Mapping[str, NDArray[Any]]
+Floats = NDArray[np.float32]
+
+PANEL = 32
+LARGEST, NORM = 32000, 46000
+"""Of a row of int16 weights: see src/native/gemm.h for why no sum overflows."""
+
+_INNER_CHUNK = 512
+_VERSION = 1
+"""Of the layout; part of the key, so that another version makes its own file."""
+
+_ALIGNMENT = 64
+_END = b"finerank"
+
+
+def padded(size: int) -> int:
+    """The next multiple of a panel."""
+    return -(-size // PANEL) * PANEL
+
+
+def inner_chunk(inner: int) -> int:
+    """Inputs of the second feed-forward product that share a scale: even parts of at most 512."""
+    parts = -(-padded(inner) // _INNER_CHUNK)
+    return padded(-(-inner // parts))
+
+
+def packed_weights(files: ModelFiles, config: Mapping[str, Any], tensors: Tensors, *, int16: bool) -> Arrays:
+    """The packed arrays of a model: mapped from the cache, made first if they are not there."""
+    path = cache_dir() / "native" / f"{_key(files, int16)}.bin"
+    try:
+        return _mapped(path)
+    except (OSError, ValueError):  # not there, or of a disk that was full
+        pass
+    try:
+        _write(path, _pack(files, config, tensors, int16))
+        return _mapped(path)
+    except OSError as error:
+        logger.warning("packed weights are not kept: %s", error)
+        return dict(_pack(files, config, tensors, int16))
+
+
+def _key(files: ModelFiles, int16: bool) -> str:
+    """Names the weights by path, size and time of change: hashing their content takes longer than packing it."""
+    stats = [(path.resolve(), path.stat()) for path in (files.folder / "config.json", *files.weights)]
+    seen = [(str(path), stat.st_size, stat.st_mtime_ns) for path, stat in stats]
+    return hashlib.sha256(json.dumps([_VERSION, int16, seen]).encode()).hexdigest()[:32]
+
+
+def _pack(files: ModelFiles, config: Mapping[str, Any], tensors: Tensors, int16: bool) -> Iterator[tuple[str, Any]]:
+    family = FAMILIES[config["model_type"]]
+    heads, layers = config["num_attention_heads"], config["num_hidden_layers"]
+    hidden, chunk = config["hidden_size"], inner_chunk(config["intermediate_size"])
+    width = padded(hidden)
+
+    def read(name: str, *shape: int) -> Floats:
+        values = tensors[name][:]
+        if values.shape != shape:
+            raise BrokenModel(f"{files.name}: {name} is {list(values.shape)}, and config.json says {list(shape)}.")
+        if not np.isfinite(values).all():
+            raise BrokenModel(f"{files.name}: {name} holds NaN or infinity; download it again.")
+        return values
+
+    def norm(name: str, source: str) -> Iterator[tuple[str, Floats]]:
+        for part in ("weight", "bias"):
+            yield f"{name}.{part}", _widened(read(f"{source}.{part}", hidden), width)
+
+    def by_head(values: Floats) -> Floats:
+        """The first axis, heads of `hidden / heads`, with every head padded."""
+        split = values.reshape(heads, hidden // heads, *values.shape[1:])
+        return _widened(split, padded(hidden // heads), 1).reshape(-1, *values.shape[1:])
+
+    embeddings = f"{family.prefix}embeddings"
+    yield from norm("embeddings", f"{embeddings}.LayerNorm")
+    positions = tensors[f"{embeddings}.position_embeddings.weight"][files.first_position :]
+    yield "positions", _widened(positions[: files.usable_length], width, 1)
+    yield "types", _widened(tensors[f"{embeddings}.token_type_embeddings.weight"][:], width, 1)
+    for index in range(layers):
+        source, name = f"{family.prefix}encoder.layer.{index}", f"layer.{index}"
+        inner = config["intermediate_size"]
+        parts = [f"{source}.attention.self.{part}" for part in ("query", "key", "value")]
+        weight = np.concatenate([by_head(read(f"{part}.weight", hidden, hidden)) for part in parts])
+        bias = np.concatenate([by_head(read(f"{part}.bias", hidden)) for part in parts])
+        yield from _linear(f"{name}.qkv", weight, bias, width, width, int16)
+        weight = by_head(np.ascontiguousarray(read(f"{source}.attention.output.dense.weight", hidden, hidden).T)).T
+        bias = read(f"{source}.attention.output.dense.bias", hidden)
+        yield from _linear(f"{name}.out", weight, bias, weight.shape[1], weight.shape[1], int16)
+        weight = read(f"{source}.intermediate.dense.weight", inner, hidden)
+        yield from _linear(f"{name}.up", weight, read(f"{source}.intermediate.dense.bias", inner), width, width, int16)
+        weight = read(f"{source}.output.dense.weight", hidden, inner)
+        bias = read(f"{source}.output.dense.bias", hidden)
+        yield from _linear(f"{name}.down", weight, bias, padded(inner), chunk, int16)
+        yield from norm(f"{name}.attention_norm", f"{source}.attention.output.LayerNorm")
+        yield from norm(f"{name}.norm", f"{source}.output.LayerNorm")
+        tensors.let_go()
+    weight, bias = read(f"{family.dense}.weight", hidden, hidden), read(f"{family.dense}.bias", hidden)
+    yield from _linear("dense", weight, bias, width, width, int16=False)
+    yield "out.weight", _widened(read(f"{family.out}.weight", 1, hidden)[0], width)
+    yield "out.bias", read(f"{family.out}.bias", 1)
+
+
+def _widened(values: Floats, size: int, axis: int = 0) -> Floats:
+    """With zeros up to `size` along an axis."""
+    room = [(0, size - length if place == axis else 0) for place, length in enumerate(values.shape)]
+    return np.pad(values, room)
+
+
+def _linear(
+    name: str, weight: Floats, bias: Floats, width: int, chunk: int, int16: bool
+) -> Iterator[tuple[str, NDArray[Any]]]:
+    """The arrays of one Linear of `width` inputs, which are taken `chunk` at a time."""
+    weight = _widened(_widened(weight, padded(len(weight))), width, 1)
+    yield f"{name}.bias", _widened(bias, len(weight))
+    parts = [weight[:, start : start + chunk] for start in range(0, width, chunk)]
+    if int16:
+        narrow, scales = zip(*map(_narrow, parts), strict=True)
+        yield f"{name}.scale", np.concatenate(scales)
+        parts = list(narrow)
+    step = 2 if int16 else 1
+    panels = [part.reshape(len(weight) // PANEL, PANEL, -1, step).transpose(0, 2, 1, 3).ravel() for part in parts]
+    yield f"{name}.weight", np.concatenate(panels)
+
+
+def _narrow(weight: Floats) -> tuple[NDArray[np.int16], Floats]:
+    """Rows as int16, and what a unit of each is worth."""
+    largest = np.maximum(np.abs(weight).max(1), 1e-30)
+    norm = np.maximum(np.sqrt(np.square(weight, dtype=np.float64).sum(1)), 1e-30)
+    rate = np.minimum(LARGEST / largest.astype(np.float64), NORM / norm)
+    return np.rint(weight * rate[:, None]).astype(np.int16), (1 / rate).astype(np.float32)
+
+
+def _write(path: Path, arrays: Iterator[tuple[str, NDArray[Any]]]) -> None:
+    """Write the arrays and an index behind them, whole or not at all; of two processes the later one's file stays."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=path.parent, prefix="part-", delete=False) as file:
+        try:
+            index = {}
+            for name, array in arrays:
+                file.write(bytes(-file.tell() % _ALIGNMENT))
+                index[name] = [array.dtype.str, list(array.shape), file.tell()]
+                array.tofile(file) if array.flags.c_contiguous else file.write(array.tobytes())
+            text = json.dumps(index).encode()
+            file.write(text + len(text).to_bytes(8, "little") + _END)
+            file.flush()
+            Path(file.name).replace(path)
+        except BaseException:
+            Path(file.name).unlink(missing_ok=True)
+            raise
+
+
+def _mapped(path: Path) -> Arrays:
+    """The arrays of a file that `_write` wrote. Raises `OSError` or `ValueError` if it is missing or not whole."""
+    with path.open("rb") as file:
+        content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    end = len(content) - len(_END) - 8
+    if end < 0 or content[end + 8 :] != _END:
+        raise ValueError(f"{path}: not whole")
+    index = json.loads(content[end - int.from_bytes(content[end : end + 8], "little") : end])
+    return {
+        name: np.frombuffer(content, dtype, int(np.prod(shape)), place).reshape(shape)
+        for name, (dtype, shape, place) in index.items()
+    }
+

@@ -1,0 +1,102 @@
+// The engine's data: a packed model, a batch in flight, and what one thread needs for itself.
+//
+// Every width is padded with zeros to a multiple of 32 (a panel), so that no inner loop has a tail. Pairs lie end to end
+// and are never padded. Nothing here owns memory: Python maps the weights, `Workspace` holds the activations. Nothing has
+// code that is shared between files either: see simd.h.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace finerank {
+
+constexpr int kPanel = 32;      // output columns that a product computes at a time
+constexpr int kBlockRows = 48;  // rows that go through a layer together: their activations stay in the L2 cache
+constexpr int kQueryRows = 24;  // query rows that attend together
+constexpr int kKeyChunk = 512;  // keys that share a scale in the product of probabilities and values
+
+enum class Gelu : int { kErf, kTanh };
+
+// y = x W^T + b. The inputs of `down` (and of attention's values) are taken `chunk` at a time, each with its own scales;
+// everywhere else `chunk` is `in`.
+// int16: weights [chunks][out / 32][chunk / 2][32][2], scale [chunks][out]; fp32: [chunks][out / 32][chunk][32].
+struct Linear {
+  int in, out, chunk;
+  const void* weights;
+  const float* scale;
+  const float* bias;
+};
+
+struct Norm {
+  const float* weight;
+  const float* bias;
+};
+
+struct Layer {
+  Linear qkv, out, up, down;
+  Norm attention_norm, norm;
+};
+
+struct Model {
+  int hidden, width;            // the true hidden size, and padded
+  int heads, head, head_width;  // the true head size, and padded
+  int attention;                // heads * head_width: the width of q, of k and of v
+  int inner;                    // the feed-forward size, padded
+  int layers;
+  float eps;
+  Gelu gelu;
+  const float* positions;  // [positions][width]
+  const float* types;      // [types][width]
+  Norm embedding_norm;
+  const Layer* layer;
+  Linear dense;       // the head, always fp32: dense -> tanh -> out
+  const float* out;   // [width]
+  float out_bias;
+};
+
+// Pairs laid end to end: `words` [tokens][hidden] are the tokens' embeddings, `starts` [pairs + 1].
+struct Batch {
+  const float* words;
+  const std::int32_t* types;
+  const std::int32_t* starts;
+  int pairs, tokens;
+  float* x;       // [tokens][width], the residual stream
+  float* qkv;     // [tokens][3 * attention]
+  float* ctx;     // [tokens][attention]
+  float* logits;  // [pairs]
+};
+
+// What one thread needs beside the batch.
+struct Scratch {
+  std::int16_t* narrow;        // [kBlockRows][max(width, attention, kKeyChunk)], rows about to be multiplied
+  std::int16_t* inner_narrow;  // [kBlockRows][chunk of down]
+  float* inner;                // [kBlockRows][chunk of down]
+  float* row_scale;            // [kBlockRows]
+  float* inner_scale;          // [kBlockRows]
+  float* sum;                  // [kBlockRows][width], what goes into the second norm
+  float* x;                    // [kBlockRows][width], for the last layer
+  float* q;                    // [kBlockRows][attention], for the last layer
+  float* ctx;                  // [kBlockRows][attention], for the last layer
+  void* keys;                  // packed as a Linear of head_width -> keys
+  void* values;                // packed as a Linear of keys -> head_width
+  float* key_scale;            // [keys]
+  float* key_bias;             // [keys]: what hides the padding
+  float* value_scale;          // [chunks][head_width]
+  float* scores;               // [kQueryRows][keys]
+};
+
+// One instruction set in one precision. Each call computes its part alone, so that the parts run on any thread.
+struct Kernels {
+  // Rows [first, last): embeddings, their norm, and what the first layer attends with.
+  void (*enter)(const Model&, const Batch&, int first, int last, Scratch&);
+  // One head of one pair.
+  void (*attend)(const Model&, const Batch&, int pair, int head, Scratch&);
+  // Rows [first, last) through the rest of a layer, and what the next attends with.
+  void (*pass)(const Model&, const Batch&, int layer, int first, int last, Scratch&);
+  // Pairs [first, last): the last layer for their first tokens, and the head.
+  void (*finish)(const Model&, const Batch&, int first, int last, Scratch&);
+};
+
+static inline int padded(int size) { return (size + kPanel - 1) / kPanel * kPanel; }
+
+}  // namespace finerank
