@@ -23,7 +23,8 @@ from finerank.scoring.cache import open_cache
 from finerank.scoring.calibration import Calibration, find_calibration
 from finerank.scoring.device import Device, choose_device
 from finerank.scoring.encode import EncodedQuery, PairEncoder
-from finerank.scoring.model_files import ModelFiles, find_model
+from finerank.scoring.model_files import NATIVE_DTYPES, ModelFiles, find_model
+from finerank.scoring.processor import check_native
 from finerank.scoring.scorer import Progress, Scorer, Scores
 from finerank.scoring.tokenizer import load_tokenizer
 from finerank.settings import Options, Settings, check_threshold
@@ -91,7 +92,7 @@ class Reranker:
             max_batch_tokens=settings.batch_tokens or BATCH_TOKENS[device.kind],
             namespace=f"{files.fingerprint()} {how}" if cache else "",
             cache=cache,
-            deterministic=settings.deterministic,
+            deterministic=settings.deterministic and files.backend != "native",  # which is so anyway
             open_fallback=(lambda: open_backend(files, Device(), settings.threads))
             if settings.fallback == "cpu" and device.kind != "cpu"
             else None,
@@ -321,11 +322,17 @@ def _kind(value: object) -> str:
 
 
 def _device_for(files: ModelFiles, settings: Settings) -> Device:
+    if files.backend == "native":
+        if settings.device not in ("auto", "cpu"):
+            raise InvalidSetting(f"device={settings.device!r}: the native engine runs on the CPU; use backend='torch'")
+        if settings.dtype not in NATIVE_DTYPES:
+            raise InvalidSetting(f"dtype={settings.dtype!r}: the native engine computes in int16 and fp32")
+        return Device("cpu", "int16" if settings.dtype == "auto" else settings.dtype, (), check_native().found)
     if files.backend != "onnx":
         return choose_device(settings.device, settings.dtype)
     if settings.device not in ("auto", "cpu"):
         raise InvalidSetting(f"device={settings.device!r}: ONNX models run on the CPU; load safetensors for a GPU")
-    if settings.dtype in ("fp16", "bf16"):
+    if settings.dtype in ("fp16", "bf16", "int16"):
         raise InvalidSetting(f"dtype={settings.dtype!r}: an ONNX model has the precision of its file; use auto")
     quantised = files.uses_operator("DynamicQuantizeLinear", "MatMulNBits", "QLinearMatMul", "MatMulInteger")
     if settings.dtype == "fp32" and quantised:

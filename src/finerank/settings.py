@@ -18,14 +18,14 @@ from finerank.errors import InvalidSetting
 DEFAULT_MODEL = "ms-marco-MiniLM-L-12-v2-int8"
 """The model used when none is named: a folder of `finerank/models/`, a local folder, or a hub id."""
 
-Dtype = Literal["auto", "fp32", "fp16", "bf16", "int8"]
+Dtype = Literal["auto", "fp32", "fp16", "bf16", "int16", "int8"]
 
 
 class Options(TypedDict, total=False):
     """The keyword arguments of `Reranker.from_pretrained`; `Settings` says what each means."""
 
     revision: str | None
-    backend: Literal["auto", "torch", "transformers", "onnx"]
+    backend: Literal["auto", "native", "torch", "transformers", "onnx"]
     device: str
     dtype: Dtype
     fallback: Literal["raise", "cpu"]
@@ -55,11 +55,13 @@ class Settings:
 
     model: str = _option(DEFAULT_MODEL, "hub id, local folder, .onnx file, or the name of an embedded model")
     revision: str | None = _option(None, "branch, tag or commit of a hub model")
-    backend: Literal["auto", "torch", "transformers", "onnx"] = _option(
+    backend: Literal["auto", "native", "torch", "transformers", "onnx"] = _option(
         "auto", "what runs the model; auto reads it off the model's files"
     )
     device: str = _option("auto", "auto, cpu, mps, cuda or cuda:N")
-    dtype: Dtype = _option("auto", "precision: auto is fp16 on a GPU, fp32 on a CPU; int8 picks an int8 ONNX file")
+    dtype: Dtype = _option(
+        "auto", "precision: auto is fp16 on a GPU, else int16 natively or fp32; int8 picks an int8 ONNX file"
+    )
     fallback: Literal["raise", "cpu"] = _option("raise", "when even one pair does not fit on the GPU: raise, or go on")
     threads: int | None = _option(None, "CPU threads; unset leaves it to the runtime")
     max_length: int | None = _option(None, "longest pair in tokens; unset is what the model was tuned for")

@@ -19,7 +19,11 @@ from safetensors.torch import load_file, save_file
 from finerank import Reranker
 from finerank.errors import BrokenModel, InvalidSetting, ModelNotFound, UnsupportedModel
 from finerank.scoring.model_files import ModelFiles, embedded_models, find_model
+from finerank.scoring.processor import check_native
 from finerank.settings import DEFAULT_MODEL
+
+OWN = "native" if check_native().passed else "torch"
+"""What runs a BERT here, on a CPU."""
 
 BGE_RERANKER_V2_M3 = {
     "architectures": ["XLMRobertaForSequenceClassification"],
@@ -205,7 +209,7 @@ def test_an_onnx_file_in_a_folder_of_its_own_uses_the_files_above(default_model,
 def test_what_runs_a_model_is_read_off_its_files_or_asked_for(folder):
     for name in ("model.onnx", "model.onnx_data"):
         (folder / name).write_text("a graph")
-    assert find_model(folder).backend == "torch"
+    assert find_model(folder, device="cpu").backend == OWN
     assert find_model(folder, backend="transformers").backend == "transformers"
     onnx = find_model(folder, backend="onnx")
     assert [path.name for path in onnx.weights] == ["model.onnx", "model.onnx_data"]
@@ -395,7 +399,7 @@ def load(hub: FakeHub, tmp_path: Path):
 
 def test_only_the_files_needed_are_downloaded_and_only_once(hub, load):
     folder, backend, weights = load()
-    assert (backend, weights) == ("torch", "model.safetensors")
+    assert (backend, weights) == (OWN, "model.safetensors")
     needed = {"config.json", "tokenizer.json", "tokenizer_config.json", "model.safetensors"}
     assert hub.files_got() == needed
     assert {path.name for path in Path(folder).iterdir()} == needed
@@ -421,7 +425,7 @@ def test_what_is_cached_does_not_decide_what_is_loaded(hub, load):
     assert load(dtype="int8")[1:] == ["onnx", "model_int8.onnx"]
     assert hub.requests == []
     assert load(offline=True)[0] == "ModelNotFound"
-    assert load()[1:] == ["torch", "model.safetensors"]
+    assert load()[1:] == [OWN, "model.safetensors"]
     assert load(dtype="int8")[1:] == ["onnx", "model_int8.onnx"]
     assert hub.requests == []
 
@@ -429,7 +433,7 @@ def test_what_is_cached_does_not_decide_what_is_loaded(hub, load):
 def test_a_snapshot_another_tool_downloaded_is_used_without_the_network(hub, load, tmp_path):
     folder = load()[0]
     shutil.rmtree(tmp_path / "cache")
-    assert load() == [folder, "torch", "model.safetensors"]
+    assert load() == [folder, OWN, "model.safetensors"]
     assert hub.requests == []
 
 

@@ -21,6 +21,7 @@ from finerank.cli.render import print_json
 from finerank.errors import FinerankError
 from finerank.scoring.device import Check, check_gpu
 from finerank.scoring.model_files import find_model
+from finerank.scoring.processor import check_native
 from finerank.settings import Settings, cache_dir
 
 _PACKAGES = {
@@ -35,6 +36,9 @@ _PACKAGES = {
     "onnx": "export",
 }
 """Packages, and the extra that brings each; without one it belongs to the base install."""
+
+_OPTIONAL = ("cpu", "gpu")
+"""Sections whose checks may fail: without either, scores are computed all the same."""
 
 _COPIES = 1.5
 """Memory that loading takes at its peak, in sizes of the weights."""
@@ -59,7 +63,7 @@ def doctor(
         if not (as_json or as_jsonl):
             console.print(Text(f"\n{title}", style="bold"))
             console.print(checks_table(checks))
-    needed = [check for title, checks in sections.items() if title != "gpu" for check in checks]
+    needed = [check for title, checks in sections.items() if title not in _OPTIONAL for check in checks]
     failed = [check for check in needed if not check.passed]
     if as_json or as_jsonl:
         fields = {title: [_fields(check) for check in checks] for title, checks in sections.items()}
@@ -91,6 +95,7 @@ def _sections(
 ) -> Iterator[tuple[str, list[Check]]]:
     yield "versions", list(_versions())
     yield "machine", [_memory(), _disk(cache_dir())]
+    yield "cpu", [check_native()]
     yield "gpu", list(check_gpu("mps" if platform.system() == "Darwin" else "cuda"))
     yield "model", list(_model(model, device, dtype, checksums))
 
@@ -133,7 +138,7 @@ def _disk(folder: Path) -> Check:
 def _model(model: str | None, device: str | None, dtype: str | None, checksums: bool) -> Iterator[Check]:
     try:
         settings = Settings.load(model=model, device=device, dtype=dtype)
-        files = find_model(settings.model, settings.revision, settings.backend, settings.dtype)
+        files = find_model(settings.model, settings.revision, settings.backend, settings.dtype, settings.device)
         for path in (*files.weights, files.tokenizer):
             yield Check(path.name, True, _file(path, checksums))
         yield _memory(0.3 + _COPIES * sum(path.stat().st_size for path in files.weights) / 2**30)

@@ -35,6 +35,7 @@ class _Opener(Protocol):
 
 
 BACKENDS: Mapping[str, str] = {
+    "native": "finerank.scoring.native_backend:NativeBackend",
     "torch": "finerank.scoring.torch_backend:TorchBackend",
     "transformers": "finerank.scoring.transformers_backend:TransformersBackend",
     "onnx": "finerank.scoring.onnx_backend:OnnxBackend",

@@ -54,6 +54,8 @@ def choose_device(requested: str = "auto", dtype: str = "auto") -> Device:
         raise InvalidSetting(f"device={requested!r}: must be auto, cpu, mps, cuda or cuda:N")
     if dtype == "int8":
         raise InvalidSetting("dtype='int8': only ONNX models come in int8; see `finerank export --precision int8`")
+    if dtype == "int16":
+        raise InvalidSetting("dtype='int16': only the native engine computes in it; `finerank doctor` says if it runs")
     if kind == "cpu":
         return Device("cpu", "fp32" if dtype == "auto" else dtype)
     precision = "fp16" if dtype == "auto" else dtype

@@ -19,6 +19,7 @@ from finerank.errors import BrokenModel, MissingExtra, ModelError, ModelNotFound
 from finerank.scoring.calibration import CALIBRATION_FILE
 from finerank.scoring.device import has_gpu_driver
 from finerank.scoring.families import FAMILIES, POSITIONS_AFTER_PADDING
+from finerank.scoring.processor import check_native
 from finerank.settings import DEFAULT_MODEL, cache_dir
 
 EMBEDDED_DIR = Path(__file__).resolve().parents[1] / "models"
@@ -48,7 +49,8 @@ _ONNX_INT8 = tuple(
 _INT8_SAFETENSORS = "model_int8.safetensors"
 """Weights as `finerank.scoring.int8` describes; model_int8.onnx beside it refers to them."""
 
-_TORCH_BACKENDS = ("torch", "transformers")
+_SAFETENSORS_BACKENDS = ("native", "torch", "transformers")
+NATIVE_DTYPES = ("auto", "int16", "fp32")
 _PICKLED = ("pytorch_model.bin", "pytorch_model.bin.index.json", "model.pt", "model.bin")
 
 
@@ -109,11 +111,26 @@ class _Wanted:
     device: str
 
     @property
-    def widens_int8(self) -> bool:
-        """Whether torch is to run 8-bit weights: it widens them. On a CPU ONNX Runtime takes them as they are."""
+    def on_gpu(self) -> bool:
+        """Whether torch may find a GPU to run it on."""
+        return bool(find_spec("torch")) and (has_gpu_driver() if self.device == "auto" else self.device != "cpu")
+
+    def runs_natively(self, model_type: object) -> bool:
+        """Whether the native engine is to run weights of this type."""
+        if self.backend != "auto":
+            return self.backend == "native"
+        if model_type not in FAMILIES or self.dtype not in NATIVE_DTYPES or self.device not in ("auto", "cpu"):
+            return False
+        return not self.on_gpu and check_native().passed
+
+    def widens_int8(self, model_type: object) -> bool:
+        """Whether torch or the native engine is to run 8-bit weights: they widen them. ONNX Runtime takes them as they
+        are, and on a CPU without the native engine that is faster."""
+        if self.runs_natively(model_type):
+            return True
         if self.backend != "auto" or self.dtype == "int8" or not find_spec("torch"):
             return self.backend == "torch"
-        return self.dtype != "auto" or (has_gpu_driver() if self.device == "auto" else self.device != "cpu")
+        return self.dtype != "auto" or self.on_gpu
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +167,8 @@ def find_model(
         folder = _from_hub(name, revision, wanted)
     else:
         raise ModelNotFound(_nowhere(name))
-    return _describe(name, folder, _choose(_files_in(folder), name, wanted), headless)
+    choice = _choose(_files_in(folder), name, wanted, _model_type(folder))
+    return _describe(name, folder, choice, headless)
 
 
 def embedded_models() -> list[str]:
@@ -183,22 +201,24 @@ def _from_onnx_file(name: str, path: Path) -> ModelFiles:
     return _describe(name, folder, _Choice("onnx", _with_data(graph, names), _choose_tokenizer(names, name)))
 
 
-def _choose(names: Iterable[str], model: str, wanted: _Wanted) -> _Choice:
-    """Which of a folder's or a repository's files to use."""
+def _choose(names: Iterable[str], model: str, wanted: _Wanted, model_type: object) -> _Choice:
+    """Which of a folder's or a repository's files to use; `model_type` as in config.json, None if not known."""
     present, backend, dtype = set(names), wanted.backend, wanted.dtype
     if "config.json" not in present:
         raise BrokenModel(f"{model}: has no config.json; download the model's folder again, whole.")
     safetensors = _safetensors(present, model)
-    if not safetensors and _INT8_SAFETENSORS in present and wanted.widens_int8:
+    if not safetensors and _INT8_SAFETENSORS in present and wanted.widens_int8(model_type):
         safetensors = (_INT8_SAFETENSORS,)
     onnx = next(
         (name for name in (_ONNX_INT8 + _ONNX if dtype == "int8" else _ONNX + _ONNX_INT8) if name in present), None
     )
-    torch_wanted = backend in _TORCH_BACKENDS or (backend == "auto" and dtype != "int8")
-    if torch_wanted and safetensors and (backend != "auto" or find_spec("torch") or not onnx):
-        if not find_spec("torch"):
+    safetensors_wanted = backend in _SAFETENSORS_BACKENDS or (backend == "auto" and dtype != "int8")
+    native = wanted.runs_natively(model_type)
+    runs = native or find_spec("torch")
+    if safetensors_wanted and safetensors and (backend != "auto" or runs or not onnx):
+        if not runs:
             raise MissingExtra(f"{model}: a safetensors model", "torch")
-        return _Choice(backend, safetensors, _choose_tokenizer(present, model))
+        return _Choice("native" if native else backend, safetensors, _choose_tokenizer(present, model))
     if onnx and backend in ("auto", "onnx"):
         return _Choice("onnx", _with_data(onnx, present), _choose_tokenizer(present, model))
     raise BrokenModel(_no_weights(present, model, backend, dtype))
@@ -258,7 +278,7 @@ def _describe(name: str, folder: Path, choice: _Choice, headless: bool = False) 
     backend = choice.backend
     if backend == "auto":
         backend = "torch" if config.get("model_type") in FAMILIES else "transformers"
-    if backend == "torch" and config.get("model_type") not in FAMILIES:
+    if backend in ("native", "torch") and config.get("model_type") not in FAMILIES:
         raise UnsupportedModel(
             f"{name}: model_type {config.get('model_type')!r}; use backend='transformers' or 'auto'."
         )
@@ -266,6 +286,14 @@ def _describe(name: str, folder: Path, choice: _Choice, headless: bool = False) 
     for path in weights:
         _check_not_pointer(path)
     return ModelFiles(name, folder, backend, config, weights, folder / choice.tokenizer)
+
+
+def _model_type(folder: Path) -> object:
+    """What config.json says, or None if it cannot be read; that is reported when the model is described."""
+    try:
+        return _read_config(folder / "config.json").get("model_type")
+    except BrokenModel:
+        return None
 
 
 def _read_config(path: Path) -> dict[str, Any]:
@@ -330,7 +358,7 @@ def _from_hub(name: str, revision: str | None, wanted: _Wanted) -> Path:
     try:
         info = HfApi().model_info(name, revision=revision)
         listed = [file.rfilename for file in info.siblings or []]
-        choice = _choose(listed, name, wanted)
+        choice = _choose(listed, name, wanted, (info.config or {}).get("model_type"))
         _remember(str(info.sha), listed)
         settings = ["config.json", "tokenizer_config.json", CALIBRATION_FILE, _SHARD_INDEX]
         files = [*settings, choice.tokenizer, *choice.weights]
@@ -356,7 +384,7 @@ def _is_whole(folder: Path, name: str, wanted: _Wanted) -> bool:
     listing, present = _listing(folder.name), _files_in(folder)
     try:
         listed = json.loads(listing.read_text(encoding="utf-8")) if listing.is_file() else present
-        choice = _choose(listed, name, wanted)
+        choice = _choose(listed, name, wanted, _model_type(folder))
     except (ModelError, ValueError):  # not chosen from what is there; a listing not whole
         return False
     return {choice.tokenizer, *choice.weights} <= present

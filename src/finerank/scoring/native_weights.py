@@ -9,7 +9,9 @@ import json
 import logging
 import mmap
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +38,7 @@ _VERSION = 1
 """Of the layout; part of the key, so that another version makes its own file."""
 
 _ALIGNMENT = 64
+_LEFT_AFTER_S = 24 * 3600
 _END = b"finerank"
 
 
@@ -157,6 +160,7 @@ def _narrow(weight: Floats) -> tuple[NDArray[np.int16], Floats]:
 def _write(path: Path, arrays: Iterator[tuple[str, NDArray[Any]]]) -> None:
     """Write the arrays and an index behind them, whole or not at all; of two processes the later one's file stays."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    _remove_leftovers(path.parent)
     with tempfile.NamedTemporaryFile(dir=path.parent, prefix="part-", delete=False) as file:
         try:
             index = {}
@@ -173,6 +177,14 @@ def _write(path: Path, arrays: Iterator[tuple[str, NDArray[Any]]]) -> None:
             raise
 
 
+def _remove_leftovers(folder: Path) -> None:
+    """Unfinished files of processes that were killed."""
+    for part in folder.glob("part-*"):
+        with suppress(FileNotFoundError):  # another process was quicker
+            if time.time() - part.stat().st_mtime > _LEFT_AFTER_S:
+                part.unlink()
+
+
 def _mapped(path: Path) -> Arrays:
     """The arrays of a file that `_write` wrote. Raises `OSError` or `ValueError` if it is missing or not whole."""
     with path.open("rb") as file:
@@ -185,4 +197,3 @@ def _mapped(path: Path) -> Arrays:
         name: np.frombuffer(content, dtype, int(np.prod(shape)), place).reshape(shape)
         for name, (dtype, shape, place) in index.items()
     }
-

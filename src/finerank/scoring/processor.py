@@ -1,4 +1,4 @@
-"""What this processor offers: its instruction sets, as far as the native engine uses them, and how many CPUs are ours."""
+"""What this processor offers: instruction sets that the native engine uses, and how many CPUs are ours."""
 
 import os
 import platform
