@@ -2,8 +2,9 @@
 //
 // Keys and values are packed as the weights of a Linear, so that both products run on gemm.h. kQueryRows query rows go
 // through together: their scores stay in cache up to some thousand keys, and memory grows with the length of a pair,
-// not with its square. In int16 the probabilities are rounded against their norm per kKeyChunk keys, and so are the
-// values: the bound in gemm.h holds here too.
+// not with its square. In int16 all keys of a head share one scale: the scores are the sums of the product itself, and
+// become floats only inside the exponential. The exponentials are rounded against their norm, kKeyChunk at a time, as the
+// values are: the bound in gemm.h holds here too.
 #pragma once
 
 #include "rows.h"
@@ -17,34 +18,47 @@ using finerank::Model;
 using finerank::padded;
 using finerank::Scratch;
 
-constexpr float kHidden = -1e30f;  // the score of a padded key
-
-// keys [count][head] to a Linear of head -> keys.
-inline Linear packed_keys(Int16, const float* keys, long stride, int count, int width, Scratch& scratch) {
+// keys [count][head] to a Linear of head -> keys, padded with the last key, and what a unit of them is worth.
+inline Linear packed_keys(Int16, const float* keys, long stride, int count, int width, Scratch& scratch,
+                          float& worth_of_unit) {
+  Floats top = all(0.0f);
+  float longest = 0.0f;
+  for (int key = 0; key < count; ++key) {
+    Floats squares = all(0.0f);
+    for (int i = 0; i < width; i += kLanes) {
+      const Floats v = load(keys + key * stride + i);
+      top = max(top, absolute(v));
+      squares = fma(v, v, squares);
+    }
+    const float length = sum(squares);
+    longest = length > longest || length != length ? length : longest;
+  }
+  const float rate = narrowing(largest(top), longest);
+  worth_of_unit = 1.0f / rate;
   auto* out = static_cast<std::int32_t*>(scratch.keys);  // pairs of inputs
-  alignas(64) std::int16_t row[1024];
+  alignas(64) std::int32_t row[512];
   const int total = padded(count), pairs = width / 2;
   for (int key = 0; key < total; ++key) {
-    if (key < count) scratch.key_scale[key] = narrow(keys + key * stride, width, row);
-    else scratch.key_scale[key] = 0.0f;
+    const float* source = keys + (key < count ? key : count - 1) * stride;
+    for (int i = 0; i < width; i += kLanes)
+      store_narrow(reinterpret_cast<std::int16_t*>(row) + i, mul(load(source + i), all(rate)));
     std::int32_t* column = out + static_cast<long>(key / kPanel) * pairs * kPanel + key % kPanel;
-    for (int pair = 0; pair < pairs; ++pair) {
-      std::int32_t both = 0;
-      if (key < count) __builtin_memcpy(&both, row + 2 * pair, 4);
-      column[pair * kPanel] = both;
-    }
+    for (int pair = 0; pair < pairs; ++pair) __builtin_memcpy(column + pair * kPanel, row + pair, 4);
   }
-  return {width, total, width, scratch.keys, scratch.key_scale, scratch.key_bias};
+  return {width, total, width, scratch.keys, nullptr, nullptr};
 }
 
-inline Linear packed_keys(Fp32, const float* keys, long stride, int count, int width, Scratch& scratch) {
+inline Linear packed_keys(Fp32, const float* keys, long stride, int count, int width, Scratch& scratch,
+                          float& worth_of_unit) {
+  worth_of_unit = 1.0f;
   auto* out = static_cast<float*>(scratch.keys);
   const int total = padded(count);
   for (int key = 0; key < total; ++key) {
+    const float* source = keys + (key < count ? key : count - 1) * stride;
     float* column = out + static_cast<long>(key / kPanel) * width * kPanel + key % kPanel;
-    for (int i = 0; i < width; ++i) column[i * kPanel] = key < count ? keys[key * stride + i] : 0.0f;
+    for (int i = 0; i < width; ++i) column[i * kPanel] = source[i];
   }
-  return {width, total, width, scratch.keys, nullptr, scratch.key_bias};
+  return {width, total, width, scratch.keys, nullptr, nullptr};
 }
 
 // values [count][head] to a Linear of keys -> head, in chunks of keys.
@@ -95,18 +109,46 @@ inline Linear packed_values(Fp32, const float* values, long stride, int count, i
   return {total, width, kKeyChunk, scratch.values, nullptr, nullptr};
 }
 
-// Scores of a row to e^(score - largest) in place; returns the sum.
-inline float exponentials(float* scores, int count) {
-  Floats top = load(scores);
-  for (int i = kLanes; i < count; i += kLanes) top = max(top, load(scores + i));
-  top = all(largest(top));
-  Floats total = all(0.0f);
-  for (int i = 0; i < count; i += kLanes) {
-    const Floats e = exp_of_negative(sub(load(scores + i), top));
+inline Floats floats_of(const std::int32_t* sums) { return from_ints(sums); }
+inline Floats floats_of(const float* sums) { return load(sums); }
+
+// The sums of a row, each worth `unit`, to 2^(unit (sum - largest sum)): `count` of them from `first` on, zeros where
+// there is no key. Adds to `total`; returns the sum of their squares.
+template <class Sum>
+float exponentials(const Sum* sums, Floats unit, Floats top, int first, int end, int count, Floats& total,
+                   float* scores) {
+  Floats squares = all(0.0f);
+  for (int i = first; i < end; i += kLanes) {
+    Floats e = exp2_of_negative(fma(floats_of(sums + i), unit, top));
+    if (i + kLanes > count) e = first_lanes(e, count > i ? count - i : 0);
     total = add(total, e);
+    squares = fma(e, e, squares);
     store(scores + i, e);
   }
-  return sum(total);
+  return sum(squares);
+}
+
+// Minus the largest of a row of scores.
+template <class Sum>
+Floats minus_largest(const Sum* sums, Floats unit, int total) {
+  Floats top = floats_of(sums);
+  for (int i = kLanes; i < total; i += kLanes) top = max(top, floats_of(sums + i));
+  return sub(all(0.0f), mul(all(largest(top)), unit));
+}
+
+// Rows of scores as a product takes them, a chunk of keys at a time.
+inline void keep_shares(Int16, const float* scores, int first, int end, float squares, std::int16_t* shares,
+                        float& scale) {
+  const float rate = kLargest / __builtin_sqrtf(squares + 1e-30f);  // no value is above the norm
+  for (int i = first; i < end; i += kLanes) store_narrow(shares + i, mul(load(scores + i), all(rate)));
+  scale = 1.0f / rate;
+}
+inline void keep_shares(Fp32, const float*, int, int, float, std::int16_t*, float&) {}
+inline Rows<Int16> shares_of(Int16, const Scratch& scratch, int total, int first, int chunk) {
+  return {scratch.shares + first, total, scratch.share_scale + chunk * kQueryRows};
+}
+inline Rows<Fp32> shares_of(Fp32, const Scratch& scratch, int total, int first, int) {
+  return {scratch.scores + first, total, nullptr};
 }
 
 template <class P>
@@ -115,31 +157,38 @@ void attend_head(const Model& model, const Batch& batch, int pair, int head, Scr
   const int attention = model.attention, width = model.head_width;
   const long stride = 3L * attention;
   const float* q = batch.qkv + start * stride + static_cast<long>(head) * width;
-  for (int key = 0; key < total; ++key) scratch.key_bias[key] = key < count ? 0.0f : kHidden;
-  const Linear keys = packed_keys(P{}, q + attention, stride, count, width, scratch);
+  float unit;
+  const Linear keys = packed_keys(P{}, q + attention, stride, count, width, scratch, unit);
   const Linear values = packed_values(P{}, q + 2 * attention, stride, count, width, scratch);
-  const Floats shrink = all(1.0f / __builtin_sqrtf(static_cast<float>(model.head)));
+  unit *= kLog2E / __builtin_sqrtf(static_cast<float>(model.head));
   float* ctx = batch.ctx + static_cast<long>(start) * attention + static_cast<long>(head) * width;
+  auto* sums = reinterpret_cast<typename P::Sum*>(scratch.scores);
   for (int first = 0; first < count; first += kQueryRows) {
     const int rows = count - first < kQueryRows ? count - first : kQueryRows;
-    const Rows<P> queries =
-        prepared(P{}, q + first * stride, stride, rows, width, scratch.narrow, scratch.row_scale);
-    multiply<P>(queries, rows, keys, 0, 0, total, [&](int row, int column, Floats value) {
-      store(scratch.scores + static_cast<long>(row) * total + column, fma(value, shrink, load(keys.bias + column)));
-    });
+    const Rows<P> queries = prepared(P{}, q + first * stride, stride, rows, width, scratch.narrow, scratch.row_scale);
+    multiply_raw<P>(queries, rows, keys, sums, total);
     float share[kQueryRows];
-    for (int row = 0; row < rows; ++row)
-      share[row] = 1.0f / exponentials(scratch.scores + static_cast<long>(row) * total, total);
-    for (int chunk = 0, key = 0; key < total; ++chunk, key += kKeyChunk) {
-      const int depth = total - key < kKeyChunk ? total - key : kKeyChunk;
-      const Rows<P> weights =
-          prepared(P{}, scratch.scores + key, total, rows, depth, scratch.narrow, scratch.row_scale);
-      multiply<P>(weights, rows, values, chunk, 0, width, [&](int row, int column, Floats value) {
-        float* place = ctx + static_cast<long>(first + row) * attention + column;
-        value = mul(value, all(share[row]));
-        store(place, chunk ? add(load(place), value) : value);
-      });
+    for (int row = 0; row < rows; ++row) {
+      const long place = static_cast<long>(row) * total;
+      const Floats row_unit = all(queries.scale ? unit * queries.scale[row] : unit);
+      const Floats top = minus_largest(sums + place, row_unit, total);
+      Floats whole = all(0.0f);
+      for (int chunk = 0, key = 0; key < total; ++chunk, key += kKeyChunk) {
+        const int end = total - key < kKeyChunk ? total : key + kKeyChunk;
+        const float squares =
+            exponentials(sums + place, row_unit, top, key, end, count, whole, scratch.scores + place);
+        keep_shares(P{}, scratch.scores + place, key, end, squares, scratch.shares + place,
+                    scratch.share_scale[chunk * kQueryRows + row]);
+      }
+      share[row] = 1.0f / sum(whole);
     }
+    for (int chunk = 0, key = 0; key < total; ++chunk, key += kKeyChunk)
+      multiply<P>(shares_of(P{}, scratch, total, key, chunk), rows, values, chunk, 0, width,
+                  [&](int row, int column, Floats value) {
+                    float* place = ctx + static_cast<long>(first + row) * attention + column;
+                    value = mul(value, all(share[row]));
+                    store(place, chunk ? add(load(place), value) : value);
+                  });
   }
 }
 
@@ -149,17 +198,20 @@ inline void attend_first(const Model& model, const Batch& batch, int pair, const
   const int start = batch.starts[pair], count = batch.starts[pair + 1] - start;
   const int attention = model.attention, width = model.head_width;
   const long stride = 3L * attention;
-  const float shrink = 1.0f / __builtin_sqrtf(static_cast<float>(model.head));
+  const Floats unit = all(kLog2E / __builtin_sqrtf(static_cast<float>(model.head)));
   for (int head = 0; head < model.heads; ++head, q += width, ctx += width) {
     const float* keys = batch.qkv + start * stride + attention + static_cast<long>(head) * width;
     const int total = padded(count);
     for (int key = 0; key < total; ++key) {
       Floats dot = all(0.0f);
-      if (key < count)
-        for (int i = 0; i < width; i += kLanes) dot = fma(load(q + i), load(keys + key * stride + i), dot);
-      scratch.scores[key] = key < count ? sum(dot) * shrink : kHidden;
+      const float* source = keys + (key < count ? key : count - 1) * stride;
+      for (int i = 0; i < width; i += kLanes) dot = fma(load(q + i), load(source + i), dot);
+      scratch.scores[key] = sum(dot);
     }
-    const Floats share = all(1.0f / exponentials(scratch.scores, total));
+    const Floats top = minus_largest(scratch.scores, unit, total);
+    Floats whole = all(0.0f);
+    exponentials(scratch.scores, unit, top, 0, total, count, whole, scratch.scores);
+    const Floats share = all(1.0f / sum(whole));
     for (int i = 0; i < width; i += kLanes) {
       Floats value = all(0.0f);
       for (int key = 0; key < count; ++key)

@@ -49,10 +49,10 @@ Scratch carve_scratch(Carver& carver, const Model& model, std::size_t longest) {
   s.ctx = carver.take<float>(kBlockRows * attention);
   s.keys = carver.take<float>(keys * head);
   s.values = carver.take<float>(keys * head);
-  s.key_scale = carver.take<float>(keys);
-  s.key_bias = carver.take<float>(keys);
   s.value_scale = carver.take<float>((keys / kKeyChunk + 1) * head);
   s.scores = carver.take<float>(kQueryRows * keys);
+  s.shares = carver.take<std::int16_t>(kQueryRows * keys);
+  s.share_scale = carver.take<float>((keys / kKeyChunk + 1) * kQueryRows);
   return s;
 }
 

@@ -102,7 +102,7 @@ constexpr int kColumns = kPanel / 2;
 // R rows times `kColumns` columns of a panel, over `steps` steps.
 template <class P, int R>
 void block_of_sums(const typename P::Value* x, long stride, const typename P::Value* w, int steps,
-                   typename P::Sum* out) {
+                   typename P::Sum* out, long out_stride) {
   constexpr int kVector = kColumns / 2 * P::kStep;
   typename P::Vector sums[R][2];
 #pragma GCC unroll 12
@@ -121,30 +121,43 @@ void block_of_sums(const typename P::Value* x, long stride, const typename P::Va
   }
 #pragma GCC unroll 12
   for (int r = 0; r < R; ++r) {
-    P::put(out + r * kPanel, sums[r][0]);
-    P::put(out + r * kPanel + kColumns / 2, sums[r][1]);
+    P::put(out + r * out_stride, sums[r][0]);
+    P::put(out + r * out_stride + kColumns / 2, sums[r][1]);
   }
 }
 
 template <class P, int R>
-void tile_of(const typename P::Value* x, long stride, const typename P::Value* w, int steps, typename P::Sum* out) {
+void tile_of(const typename P::Value* x, long stride, const typename P::Value* w, int steps, typename P::Sum* out,
+             long out_stride) {
   for (int column = 0; column < kPanel; column += kColumns)
-    block_of_sums<P, R>(x, stride, w + column * P::kStep, steps, out + column);
+    block_of_sums<P, R>(x, stride, w + column * P::kStep, steps, out + column, out_stride);
 }
 
 // The sums of `rows` rows, in pieces of the sizes there are. A row's sums do not depend on the piece it is in.
 template <class P>
 void tile(const typename P::Value* x, int rows, long stride, const typename P::Value* w, int steps,
-          typename P::Sum* out) {
-  if (rows == kTileRows) return tile_of<P, kTileRows>(x, stride, w, steps, out);
+          typename P::Sum* out, long out_stride) {
+  if (rows == kTileRows) return tile_of<P, kTileRows>(x, stride, w, steps, out, out_stride);
   while (rows > 0) {
     int taken = 1;
-    if (rows >= 8 && kTileRows > 8) tile_of<P, kTileRows == 12 ? 8 : 1>(x, stride, w, steps, out), taken = 8;
-    else if (rows >= 4) tile_of<P, 4>(x, stride, w, steps, out), taken = 4;
-    else if (rows >= 2) tile_of<P, 2>(x, stride, w, steps, out), taken = 2;
-    else tile_of<P, 1>(x, stride, w, steps, out);
-    rows -= taken, x += taken * stride, out += taken * kPanel;
+    if (rows >= 8 && kTileRows > 8) tile_of<P, kTileRows == 12 ? 8 : 1>(x, stride, w, steps, out, out_stride), taken = 8;
+    else if (rows >= 4) tile_of<P, 4>(x, stride, w, steps, out, out_stride), taken = 4;
+    else if (rows >= 2) tile_of<P, 2>(x, stride, w, steps, out, out_stride), taken = 2;
+    else tile_of<P, 1>(x, stride, w, steps, out, out_stride);
+    rows -= taken, x += taken * stride, out += taken * out_stride;
   }
+}
+
+// The sums of `rows` rows and all columns of a Linear of one chunk, as they are.
+template <class P>
+void multiply_raw(const Rows<P>& x, int rows, const Linear& linear, typename P::Sum* out, long out_stride) {
+  const auto* panel = static_cast<const typename P::Value*>(linear.weights);
+  for (int column = 0; column < linear.out; column += kPanel, panel += static_cast<long>(linear.in) * kPanel)
+    for (int row = 0; row < rows; row += kTileRows) {
+      const int count = rows - row < kTileRows ? rows - row : kTileRows;
+      tile<P>(x.values + row * x.stride, count, x.stride, panel, linear.in / P::kStep, out + row * out_stride + column,
+              out_stride);
+    }
 }
 
 // What a sum is worth: `row` and `column` are the scales of the two, in fp32 nothing.
@@ -166,7 +179,7 @@ void multiply(const Rows<P>& x, int rows, const Linear& linear, int chunk, int f
     const typename P::Value* panel = weights + static_cast<long>(column) * depth;
     for (int row = 0; row < rows; row += kTileRows) {
       const int count = rows - row < kTileRows ? rows - row : kTileRows;
-      tile<P>(x.values + row * x.stride, count, x.stride, panel, depth / P::kStep, sums.sums);
+      tile<P>(x.values + row * x.stride, count, x.stride, panel, depth / P::kStep, sums.sums, kPanel);
       for (int r = 0; r < count; ++r) {
         const float scale = x.scale ? x.scale[row + r] : 1.0f;
         for (int c = 0; c < kPanel; c += kLanes)

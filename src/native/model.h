@@ -79,10 +79,10 @@ struct Scratch {
   float* ctx;                  // [kBlockRows][attention], for the last layer
   void* keys;                  // packed as a Linear of head_width -> keys
   void* values;                // packed as a Linear of keys -> head_width
-  float* key_scale;            // [keys]
-  float* key_bias;             // [keys]: what hides the padding
-  float* value_scale;          // [chunks][head_width]
-  float* scores;               // [kQueryRows][keys]
+  float* value_scale;          // [chunks of keys][head_width]
+  float* scores;               // [kQueryRows][keys], before that the sums they are made of
+  std::int16_t* shares;        // [kQueryRows][keys], the scores in int16
+  float* share_scale;          // [chunks of keys][kQueryRows]
 };
 
 // One instruction set in one precision. Each call computes its part alone, so that the parts run on any thread.

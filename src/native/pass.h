@@ -36,7 +36,7 @@ void feed_forward(const Model& model, const Layer& layer, float* x, int rows, Sc
   for (int chunk = 0, start = 0; start < down.in; ++chunk, start += down.chunk) {
     const int columns = down.in - start < down.chunk ? down.in - start : down.chunk;
     multiply<P>(inputs, rows, up, 0, start, start + columns, [&](int row, int column, Floats value) {
-      value = gelu(add(value, load(up.bias + column)), model.gelu);
+      value = gelu(P{}, add(value, load(up.bias + column)), model.gelu);
       store(scratch.inner + static_cast<long>(row) * columns + column - start, value);
     });
     const Rows<P> middle =

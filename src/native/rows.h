@@ -54,7 +54,10 @@ inline Rows<Fp32> prepared(Fp32, const float* x, long stride, int, int, std::int
   return {x, stride, nullptr};
 }
 
-inline Floats gelu(Floats x, finerank::Gelu kind) {
+inline Floats gelu(Int16, Floats x, finerank::Gelu kind) {
+  return kind == finerank::Gelu::kErf ? gelu_erf_rounded(x) : gelu_tanh(x);
+}
+inline Floats gelu(Fp32, Floats x, finerank::Gelu kind) {
   return kind == finerank::Gelu::kErf ? gelu_erf(x) : gelu_tanh(x);
 }
 

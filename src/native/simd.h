@@ -69,7 +69,7 @@ inline Floats min(Floats a, Floats b) { return _mm256_min_ps(a, b); }
 inline Floats absolute(Floats a) { return _mm256_andnot_ps(all(-0.0f), a); }
 inline Floats nearest(Floats a) { return _mm256_round_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
 inline Floats times_power_of_2(Floats a, Floats n) {
-  const __m256i exponent = _mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127));
+  const __m256i exponent = _mm256_add_epi32(_mm256_cvtps_epi32(max(n, all(-126.0f))), _mm256_set1_epi32(127));
   return mul(a, _mm256_castsi256_ps(_mm256_slli_epi32(exponent, 23)));
 }
 inline Floats with_sign_of(Floats a, Floats sign) { return _mm256_or_ps(a, _mm256_and_ps(sign, all(-0.0f))); }
@@ -103,9 +103,11 @@ inline void store_narrow_pairs(std::int16_t* p, Floats a, Floats b) {
 
 #endif
 
-// e^x for x <= 0: 2^n 2^f, with the minimax polynomial of degree 5 for 2^f on [-1/2, 1/2] (relative error 8e-8).
-inline Floats exp_of_negative(Floats x) {
-  const Floats t = mul(max(x, all(-87.0f)), all(1.44269504f));
+constexpr float kLog2E = 1.44269504f;
+
+// 2^t for t near or below 0: 2^n 2^f, with the minimax polynomial of degree 5 for 2^f on [-1/2, 1/2] (relative error
+// 8e-8).
+inline Floats exp2_of_negative(Floats t) {
   const Floats n = nearest(t), f = sub(t, n);
   Floats p = all(1.327646720e-3f);
   p = fma(p, f, all(9.675541682e-3f));
@@ -115,6 +117,8 @@ inline Floats exp_of_negative(Floats x) {
   p = fma(p, f, all(1.000000072f));
   return times_power_of_2(p, n);
 }
+
+inline Floats exp_of_negative(Floats x) { return exp2_of_negative(mul(x, all(kLog2E))); }
 
 // Abramowitz and Stegun 7.1.26, absolute error 1.5e-7 in erf.
 inline Floats gelu_erf(Floats x) {
@@ -128,6 +132,25 @@ inline Floats gelu_erf(Floats x) {
   const Floats tail = mul(mul(p, t), exp_of_negative(sub(all(0.0f), mul(z, z))));
   const Floats erf = with_sign_of(sub(all(1.0f), tail), x);
   return mul(mul(x, all(0.5f)), add(erf, all(1.0f)));
+}
+
+// GELU to 4e-6, for values that are rounded to int16 next: v = x / 4.8 held to [-1, 1], and x (1/2 + v Q(2 v^2 - 1)). Q is
+// the minimax polynomial with Q(1) = 1/2, so that beyond 4.8 the result is exactly x or 0. No division, no exponential.
+inline Floats gelu_erf_rounded(Floats x) {
+  const Floats v = min(max(mul(x, all(0.20833333f)), all(-1.0f)), all(1.0f));
+  const Floats z = fma(mul(v, v), all(2.0f), all(-1.0f));
+  Floats q = all(6.944432389e-3f);
+  q = fma(q, z, all(-2.015475743e-2f));
+  q = fma(q, z, all(2.586534433e-2f));
+  q = fma(q, z, all(-3.569592908e-2f));
+  q = fma(q, z, all(6.655221432e-2f));
+  q = fma(q, z, all(-1.065163389e-1f));
+  q = fma(q, z, all(1.474608630e-1f));
+  q = fma(q, z, all(-1.947136223e-1f));
+  q = fma(q, z, all(2.539393902e-1f));
+  q = fma(q, z, all(-3.503029644e-1f));
+  q = fma(q, z, all(7.066213489e-1f));
+  return mul(x, fma(v, q, all(0.5f)));
 }
 
 // x / (1 + e^-2u), u = sqrt(2/pi) (x + 0.044715 x^3); written with e^-|2u|, which cannot overflow.
