@@ -119,7 +119,7 @@ float exponentials(const Sum* sums, Floats unit, Floats top, int first, int end,
                    float* scores) {
   Floats squares = all(0.0f);
   for (int i = first; i < end; i += kLanes) {
-    Floats e = exp2_of_negative(fma(floats_of(sums + i), unit, top));
+    Floats e = exp2_of_negative(mul(sub(floats_of(sums + i), top), unit));
     if (i + kLanes > count) e = first_lanes(e, count > i ? count - i : 0);
     total = add(total, e);
     squares = fma(e, e, squares);
@@ -128,12 +128,11 @@ float exponentials(const Sum* sums, Floats unit, Floats top, int first, int end,
   return sum(squares);
 }
 
-// Minus the largest of a row of scores.
 template <class Sum>
-Floats minus_largest(const Sum* sums, Floats unit, int total) {
+Floats largest_of(const Sum* sums, int total) {
   Floats top = floats_of(sums);
   for (int i = kLanes; i < total; i += kLanes) top = max(top, floats_of(sums + i));
-  return sub(all(0.0f), mul(all(largest(top)), unit));
+  return all(largest(top));
 }
 
 // Rows of scores as a product takes them, a chunk of keys at a time.
@@ -171,7 +170,7 @@ void attend_head(const Model& model, const Batch& batch, int pair, int head, Scr
     for (int row = 0; row < rows; ++row) {
       const long place = static_cast<long>(row) * total;
       const Floats row_unit = all(queries.scale ? unit * queries.scale[row] : unit);
-      const Floats top = minus_largest(sums + place, row_unit, total);
+      const Floats top = largest_of(sums + place, total);
       Floats whole = all(0.0f);
       for (int chunk = 0, key = 0; key < total; ++chunk, key += kKeyChunk) {
         const int end = total - key < kKeyChunk ? total : key + kKeyChunk;
@@ -208,7 +207,7 @@ inline void attend_first(const Model& model, const Batch& batch, int pair, const
       for (int i = 0; i < width; i += kLanes) dot = fma(load(q + i), load(source + i), dot);
       scratch.scores[key] = sum(dot);
     }
-    const Floats top = minus_largest(scratch.scores, unit, total);
+    const Floats top = largest_of(scratch.scores, total);
     Floats whole = all(0.0f);
     exponentials(scratch.scores, unit, top, 0, total, count, whole, scratch.scores);
     const Floats share = all(1.0f / sum(whole));
