@@ -108,7 +108,9 @@ def _logit(score: float) -> float:
 _OPENVINO_FP32 = {"ov_config": {"INFERENCE_PRECISION_HINT": "f32"}}
 
 SYSTEMS: Mapping[str, System] = {
-    "finerank-torch": System("finerank, torch fp32", "fp32", finerank, "finerank[torch]"),
+    "finerank": System("finerank, int16", "fp32", finerank, "finerank"),
+    "finerank-fp32": System("finerank, fp32", "fp32", partial(finerank, dtype="fp32"), "finerank"),
+    "finerank-torch": System("finerank, torch fp32", "fp32", partial(finerank, backend="torch"), "finerank[torch]"),
     "finerank-bf16": System("finerank, torch bf16", "fp32", partial(finerank, dtype="bf16"), "finerank[torch]"),
     "finerank-onnx": System("finerank, ONNX fp32", "finerank-onnx", finerank, "finerank"),
     "finerank-int8": System("finerank, default model (int8)", "int8", finerank, "finerank"),

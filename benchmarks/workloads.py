@@ -76,8 +76,10 @@ class Workload:
 WORKLOADS = {
     "1x100": Workload(1, 100, 20, 512, seed=1),
     "32x20": Workload(32, 20, 20, 512, seed=2, rounds=3),
+    "8x20": Workload(8, 20, 20, 512, seed=5),
     "1x10x512": Workload(1, 10, 512, 512, seed=3),
     "1x1": Workload(1, 1, 128, 128, seed=4, repeats=20),
+    "1x1x32": Workload(1, 1, 32, 32, seed=6, repeats=40),
 }
 
 
