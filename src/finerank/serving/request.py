@@ -14,8 +14,8 @@ class RerankRequest:
 
     `model` as the caller wrote it. `max_passage_tokens`: cut each passage to so many tokens. `max_length`: cut each
     pair to so many. `truncate` False: refuse a pair that would be cut. `chunk`: score long documents in passages; None
-    is the server's setting. The last three say what the answer holds: the first `top_n` results (None: all), the
-    documents' text, logits in the place of scores.
+    is the server's setting. `tag`: the caller's name for this kind of request, for ranking health. The last three say
+    what the answer holds: the first `top_n` results (None: all), the documents' text, logits in the place of scores.
     """
 
     query: str
@@ -26,6 +26,7 @@ class RerankRequest:
     max_length: int | None = None
     truncate: bool = True
     chunk: bool | None = None
+    tag: str | None = None
     top_n: int | None = None
     return_documents: bool = False
     raw_scores: bool = False
@@ -33,10 +34,27 @@ class RerankRequest:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What was asked, and the ranking that answers it."""
+    """What was asked, and the ranking that answers it. Its `usage.seconds` are by stage: queue, encode, forward, total."""
 
     request: RerankRequest
     ranking: Ranking
+    device: str = ""
+    precision: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInfo:
+    """What other servers' clients ask of a model before they use it. `created`: when it was loaded, in Unix seconds."""
+
+    name: str
+    device: str = "cpu"
+    precision: str = "fp32"
+    max_length: int = 512
+    max_documents: int = 1000
+    max_batch_tokens: int = 1024
+    max_requests: int = 512
+    version: str = ""
+    created: int = 0
 
 
 @dataclass(frozen=True, slots=True)
