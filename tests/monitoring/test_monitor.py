@@ -13,8 +13,8 @@ def ranking(*logits: float, model: str = "m") -> Ranking:
 
 def test_what_the_server_tells_is_what_it_can_ask() -> None:
     with Monitor() as monitor:
+        monitor.watch_queue(lambda: (30, 3000))
         with monitor.in_flight():
-            monitor.queued(30, 3000)
             monitor.waited(0.01)
             monitor.forwarded(30, 900, 1024, 0.02)
             monitor.ranked(ranking(1.0, 2.0, -4.0), 3, "faq")
@@ -26,6 +26,7 @@ def test_what_the_server_tells_is_what_it_can_ask() -> None:
         content_type, text = monitor.render()
         assert content_type.startswith("text/plain")
         names = {family.name for family in text_string_to_metric_families(text.decode())}
+        assert b"finerank_queue_pairs 30.0" in text
         assert {"finerank_requests", "finerank_queue_pairs", "finerank_ranking_requests"} <= names
 
 

@@ -2,11 +2,11 @@
 
 Called by the server once per request: `with in_flight()`, then `waited` when its first pair is taken from the queue,
 `answered` with its dialect, status and what it took, and `refused` with the kind of problem if it had one; once per
-batch: `forwarded`; whenever the queue changes: `queued`; `loaded`, `swapped` and `unloaded` about models. Ranking
-health is read from its window when Prometheus asks.
+batch: `forwarded`; and `loaded`, `swapped`, `unloaded` about models. The queue (`watch_queue`) and ranking health are
+read when Prometheus asks.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from functools import partial
 
@@ -18,6 +18,9 @@ from prometheus_client.registry import Collector
 from finerank.monitoring.alerts import Alerts
 from finerank.monitoring.health import HealthWindow
 from finerank.ranking import Usage
+
+ReadQueue = Callable[[], tuple[int, int]]
+"""Pairs and tokens that wait to be scored."""
 
 _REQUEST_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 _BATCH_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
@@ -87,10 +90,10 @@ class Metrics:
         """A request had a problem of this kind (overloaded, invalid, failed ...)."""
         self._errors.labels(kind).inc()
 
-    def queued(self, pairs: int, tokens: int) -> None:
-        """So much waits to be scored now."""
-        self._queue_pairs.set(pairs)
-        self._queue_tokens.set(tokens)
+    def watch_queue(self, read: ReadQueue) -> None:
+        """Ask `read` for the pairs and tokens that wait, whenever metrics are rendered."""
+        self._queue_pairs.set_function(lambda: read()[0])
+        self._queue_tokens.set_function(lambda: read()[1])
 
     def waited(self, seconds: float) -> None:
         """A request's first pair was taken from the queue after so long."""

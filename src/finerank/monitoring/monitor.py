@@ -9,20 +9,24 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 from finerank.monitoring.alerts import Alerts
 from finerank.monitoring.figures import NO_BOUNDS, Bounds
 from finerank.monitoring.health import HealthWindow
-from finerank.monitoring.history import History
-from finerank.monitoring.metrics import Metrics
+from finerank.monitoring.history import INTERVAL_S, History
+from finerank.monitoring.metrics import Metrics, ReadQueue
 from finerank.monitoring.observe import observe
 from finerank.monitoring.state import load_state, save_state
 from finerank.monitoring.webhook import Webhook
 from finerank.ranking import Ranking, Usage
 
 logger = logging.getLogger("finerank")
+
+_CHECK_EVERY = 3
+"""Alerts are checked and the state is saved at every third look at the queue: every 15 seconds."""
 
 
 class Monitor:
@@ -44,7 +48,6 @@ class Monitor:
         window_s: float = 3600,
         low_score: float = 0.3,
         healthy: Mapping[str, Bounds] = NO_BOUNDS,
-        every_s: float = 15,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._health = HealthWindow(window_s, low_score=low_score, healthy=healthy, clock=clock)
@@ -54,7 +57,7 @@ class Monitor:
         self._history = History(clock=clock)
         self._state = state
         self._saved = (0, 0)
-        self._every_s = every_s
+        self._read_queue: ReadQueue = _no_queue
         self._closing = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -66,7 +69,7 @@ class Monitor:
         self.close()
 
     def start(self) -> None:
-        """Take up the saved state, and begin to check and save every `every_s` seconds."""
+        """Take up the saved state, and begin to watch the queue, check and save."""
         if self._state is not None:
             load_state(self._state, self._restore)
         self._thread = threading.Thread(target=self._run, name="finerank-monitor", daemon=True)
@@ -77,7 +80,7 @@ class Monitor:
         self._closing.set()
         if self._thread is not None:
             self._thread.join()
-            self._tick()
+            self._tick(check=True)
         if self._webhook is not None:
             self._webhook.close()
 
@@ -94,19 +97,19 @@ class Monitor:
         """A request had a problem of this kind (overloaded, invalid, failed ...)."""
         self._metrics.refused(kind)
 
-    def ranked(self, ranking: Ranking, count: int, tag: str | None = None) -> None:
-        """A model ranked `count` documents; give the full ranking, before `top_n`, and none that no model made."""
-        self._health.record(observe(ranking, count, self._health.low_score), ranking.model, tag)
+    def ranked(self, ranking: Ranking, given: int, tag: str | None = None) -> None:
+        """A model ranked the `given` number of documents; give the full ranking, before `top_n`, and none that no model made."""
+        self._health.record(observe(ranking, given, self._health.low_score), ranking.model, tag)
 
     def forwarded(self, pairs: int, tokens: int, budget: int, seconds: float) -> None:
         """The model scored a batch of so many tokens, out of a `budget` of tokens."""
         self._metrics.forwarded(pairs, tokens, budget, seconds)
         self._history.forwarded(pairs, tokens, budget)
 
-    def queued(self, pairs: int, tokens: int) -> None:
-        """So much waits to be scored now."""
-        self._metrics.queued(pairs, tokens)
-        self._history.queued(pairs)
+    def watch_queue(self, read: ReadQueue) -> None:
+        """Ask `read` for the pairs and tokens that wait: every 5 seconds, and whenever metrics are rendered."""
+        self._read_queue = read
+        self._metrics.watch_queue(read)
 
     def waited(self, seconds: float) -> None:
         """A request's first pair was taken from the queue after so long."""
@@ -145,15 +148,19 @@ class Monitor:
         self._alerts.restore(state["alerts"])
 
     def _run(self) -> None:
-        while not self._closing.wait(self._every_s):
-            self._tick()
+        for turn in count(1):
+            if self._closing.wait(INTERVAL_S):
+                return
+            self._tick(check=turn % _CHECK_EVERY == 0)
 
-    def _tick(self) -> None:
+    def _tick(self, *, check: bool) -> None:
         try:
-            self._alerts.check()
-            self._save()
+            self._history.queued(self._read_queue()[0])
+            if check:
+                self._alerts.check()
+                self._save()
         except Exception:
-            logger.exception("monitoring: a check failed; the next follows in %g s", self._every_s)
+            logger.exception("monitoring: a check failed; the next follows in a few seconds")
 
     def _save(self) -> None:
         now = (self._health.changes, self._alerts.changes)
@@ -164,3 +171,7 @@ class Monitor:
             self._saved = now
         except OSError as error:
             logger.warning("%s: the monitoring state cannot be saved: %s", self._state, error)
+
+
+def _no_queue() -> tuple[int, int]:
+    return 0, 0
