@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from finerank.cli import COMMANDS, build_app
-from finerank.cli.demo import bm25
+from finerank.text.terms import bm25
 from finerank.evaluation.keyword_traps import load_traps, trap_languages
 
 
