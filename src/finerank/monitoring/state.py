@@ -48,7 +48,7 @@ def _opened(text: bytes) -> Mapping[str, Any]:
 def _set_aside(path: Path, error: Exception) -> None:
     aside = path.with_name(f"{path.name}.bad")
     logger.warning(
-        "%s: not a monitoring state finerank can take up (%s: %s); renamed to %s, starting without it",
+        "%s: no monitoring state that can be taken up (%s: %s); renamed to %s, starting without what it held",
         path,
         type(error).__name__,
         error,
