@@ -1,17 +1,17 @@
-"""Bodies, from bytes to a checked model: what does not fit is an `InvalidInput` that names the field. Knows no API."""
+"""A body against its model: what does not fit is an `InvalidInput` that names the field. Knows no API."""
 
 from collections.abc import Sequence
 from typing import Annotated, TypeVar
 
-from pydantic import BaseModel, ConfigDict, FailFast, JsonValue, ValidationError
-from pydantic_core import ErrorDetails, from_json
+from pydantic import BaseModel, ConfigDict, FailFast, Field, JsonValue, ValidationError
+from pydantic_core import ErrorDetails
 
 from finerank.errors import InvalidInput
 from finerank.ranking import Document
 
 Model = TypeVar("Model", bound=BaseModel)
 
-Texts = Annotated[list[str], FailFast()]
+Texts = Annotated[list[str], FailFast(), Field(min_length=1)]
 
 _MUST_BE = {
     "string_type": "a string",
@@ -25,6 +25,7 @@ _MUST_BE = {
     "bool_type": "true or false",
     "bool_parsing": "true or false",
     "greater_than_equal": "at least {ge}",
+    "less_than_equal": "at most {le}",
     "literal_error": "{expected}",
     "finite_number": "a finite number",
 }
@@ -45,15 +46,7 @@ class TextObject(BaseModel):
     text: str
 
 
-Candidates = Annotated[list[str | TextObject], FailFast()]
-
-
-def decode(raw: bytes) -> object:
-    """The JSON of a body. Half a character and numbers that are none are no JSON here: neither could be sent back."""
-    try:
-        return from_json(raw, allow_inf_nan=False)
-    except ValueError as error:
-        raise InvalidInput(f"the body cannot be read as JSON: {error}") from None
+Candidates = Annotated[list[str | TextObject], FailFast(), Field(min_length=1)]
 
 
 def read(model: type[Model], body: object) -> Model:
@@ -62,12 +55,6 @@ def read(model: type[Model], body: object) -> Model:
         return model.model_validate(body)
     except ValidationError as error:
         raise InvalidInput(_explain(error.errors(include_url=False))) from None
-
-
-def require(items: Sequence[object], field: str) -> None:
-    """Raises `InvalidInput` if there is nothing to rank."""
-    if not items:
-        raise InvalidInput(f"{field} is empty; give at least one")
 
 
 def to_documents(candidates: Sequence[str | TextObject]) -> tuple[Document, ...]:
@@ -85,8 +72,10 @@ def kind(value: object) -> str:
     match value:
         case None | bool():
             return {None: "null", True: "true", False: "false"}[value]
-        case int() | float():
-            return str(value) if abs(value) < 1e15 else "a very large number"
+        case int():
+            return str(value) if abs(value) < 10**15 else "a very large number"
+        case float():
+            return str(value)
         case str():
             return "a string"
         case dict():
@@ -104,6 +93,8 @@ def _explain(errors: list[ErrorDetails]) -> str:
     field = _path(first["loc"]) or "the body"
     if first["type"] == "missing":
         return f"{field} is missing" + ("; only text is ranked" if field.endswith("].text") else "")
+    if any(error["type"] == "too_short" for error in same):
+        return f"{field} is empty; give at least one"
     if first["type"] not in _MUST_BE:
         return f"{field}: {first['msg']}"
     wanted = dict.fromkeys(
@@ -114,14 +105,12 @@ def _explain(errors: list[ErrorDetails]) -> str:
 
 def _path(location: tuple[int | str, ...]) -> str:
     """documents[3].text for ('documents', 3, 'TextObject', 'text'): a name after a field or an index tags a union."""
-    if not location:
-        return ""
-    path, tag = str(location[0]), True
+    path, tag = str(location[0]) if location else "", True
     for part in location[1:]:
         if isinstance(part, int):
             path, tag = f"{path}[{part}]", True
-        elif tag:
-            tag = False
+        elif not tag:
+            return f"{path}.{part}"
         else:
-            path, tag = f"{path}.{part}", True
+            tag = False
     return path

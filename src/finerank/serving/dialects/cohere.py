@@ -6,7 +6,7 @@ from typing import Annotated
 from pydantic import BaseModel, Field
 
 from finerank.ranking import Document
-from finerank.serving.dialects.body import Body, Texts, read, require
+from finerank.serving.dialects.body import Body, Texts, read
 from finerank.serving.dialects.shapes import Message, ModelName, Query, Result, TopN, rows
 from finerank.serving.request import PROBLEMS, Answer, Json, Problem, RerankRequest
 
@@ -61,7 +61,6 @@ STATUS = {**PROBLEMS, "invalid": 400}
 
 def parse(body: object) -> tuple[RerankRequest, ...]:
     asked = read(CohereRequest, body)
-    require(asked.documents, "documents")
     request = RerankRequest(
         query=asked.query,
         documents=tuple(map(Document, asked.documents)),

@@ -8,7 +8,7 @@ from pydantic import BaseModel, FailFast, Field, JsonValue
 
 from finerank.errors import InvalidInput
 from finerank.ranking import Document
-from finerank.serving.dialects.body import Body, read, require
+from finerank.serving.dialects.body import Body, read
 from finerank.serving.dialects.cohere import CohereError, CohereMeta, meta, render_error
 from finerank.serving.dialects.shapes import MaxChunks, ModelName, ObjectResult, Query, ReturnDocuments, TopN, rows
 from finerank.serving.request import Answer, Json, RerankRequest
@@ -22,7 +22,7 @@ class CohereV1Request(Body):
     documents: Annotated[
         list[str | dict[str, JsonValue]],
         FailFast(),
-        Field(description="texts, or objects with a `text` or with the fields of `rank_fields`"),
+        Field(min_length=1, description="texts, or objects with a `text` or with the fields of `rank_fields`"),
     ]
     top_n: TopN = None
     rank_fields: Annotated[list[str] | None, Field(description="fields to rank by, in this order")] = None
@@ -52,7 +52,6 @@ EXAMPLE: Mapping[str, object] = {
 
 def parse(body: object) -> tuple[RerankRequest, ...]:
     asked = read(CohereV1Request, body)
-    require(asked.documents, "documents")
     fields = asked.rank_fields or ["text"]
     request = RerankRequest(
         query=asked.query,

@@ -5,11 +5,12 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, RootModel
 
 from finerank.ranking import Document
-from finerank.serving.dialects.body import Body, Texts, read, require
+from finerank.serving.dialects.body import Body, Texts, read
 from finerank.serving.dialects.shapes import (
+    DetailError,
     ModelName,
     NestedError,
     Query,
@@ -43,9 +44,23 @@ class InfinityResponse(BaseModel):
     created: Annotated[int, Field(description="Unix seconds")]
 
 
+class Fault(BaseModel):
+    type: str
+    loc: Annotated[list[str | int], Field(description="where it is, as body, documents, 3")]
+    msg: str
+
+
+class ValidationFaults(BaseModel):
+    detail: list[Fault]
+
+
+class InfinityError(RootModel[NestedError | DetailError | ValidationFaults]):
+    """What does not fit is 422 with FastAPI's list, a wrong key 401 with a detail, all else has OpenAI's shape."""
+
+
 REQUEST: type[BaseModel] = InfinityRequest
 RESPONSE: type[BaseModel] = InfinityResponse
-ERROR: type[BaseModel] = NestedError
+ERROR: type[BaseModel] = InfinityError
 EXAMPLE: Mapping[str, object] = {
     "query": "How do I reset the router?",
     "documents": ["Keep the router dry.", "Hold the reset button for ten seconds."],
@@ -56,7 +71,6 @@ EXAMPLE: Mapping[str, object] = {
 
 def parse(body: object) -> tuple[RerankRequest, ...]:
     asked = read(InfinityRequest, body)
-    require(asked.documents, "documents")
     request = RerankRequest(
         query=asked.query,
         documents=tuple(map(Document, asked.documents)),

@@ -5,7 +5,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field
 
-from finerank.serving.dialects.body import Body, Candidates, TextObject, read, require, to_documents
+from finerank.errors import InvalidInput
+from finerank.serving.dialects.body import Body, Candidates, TextObject, read, to_documents
 from finerank.serving.dialects.shapes import (
     DetailError,
     ModelName,
@@ -24,7 +25,7 @@ class JinaRequest(Body):
     documents: Annotated[Candidates, Field(description="texts, or objects with a `text`")]
     top_n: TopN = None
     return_documents: ReturnDocuments = True
-    return_embeddings: Annotated[Literal[False] | None, Field(description="there are none to return")] = None
+    return_embeddings: Annotated[bool | None, Field(description="refused if true: there are none")] = None
 
 
 class JinaResponse(BaseModel):
@@ -47,7 +48,8 @@ EXAMPLE: Mapping[str, object] = {
 
 def parse(body: object) -> tuple[RerankRequest, ...]:
     asked = read(JinaRequest, body)
-    require(asked.documents, "documents")
+    if asked.return_embeddings:
+        raise InvalidInput("return_embeddings is true, but a cross-encoder has none; leave it out")
     request = RerankRequest(
         query=asked.query if isinstance(asked.query, str) else asked.query.text,
         documents=to_documents(asked.documents),

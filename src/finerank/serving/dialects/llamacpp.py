@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, Field
 
 from finerank.ranking import Document
-from finerank.serving.dialects.body import Body, Texts, read, require
+from finerank.serving.dialects.body import Body, Texts, read
 from finerank.serving.dialects.shapes import Message, ModelName, Query, Result, Tokens, rows, tokens
 from finerank.serving.request import PROBLEMS, Answer, Json, Problem, RerankRequest
 
@@ -59,7 +59,6 @@ ERROR_TYPES = {
 
 def parse(body: object) -> tuple[RerankRequest, ...]:
     asked = read(LlamaCppRequest, body)
-    require(asked.documents, "documents")
     request = RerankRequest(
         query=asked.query,
         documents=tuple(map(Document, asked.documents)),

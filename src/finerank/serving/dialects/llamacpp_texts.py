@@ -6,7 +6,7 @@ from typing import Annotated
 from pydantic import BaseModel, Field
 
 from finerank.ranking import Document
-from finerank.serving.dialects.body import Body, Texts, read, require
+from finerank.serving.dialects.body import Body, Texts, read
 from finerank.serving.dialects.llamacpp import LeastTopN, LlamaCppError, render_error
 from finerank.serving.dialects.shapes import ModelName, Query
 from finerank.serving.dialects.tei import TeiResponse, render
@@ -35,7 +35,6 @@ EXAMPLE: Mapping[str, object] = {
 
 def parse(body: object) -> tuple[RerankRequest, ...]:
     asked = read(LlamaCppTextsRequest, body)
-    require(asked.texts, "texts")
     request = RerankRequest(
         query=asked.query,
         documents=tuple(map(Document, asked.texts)),

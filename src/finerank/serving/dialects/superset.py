@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, Field
 
 from finerank.errors import InvalidInput
-from finerank.serving.dialects.body import Body, Candidates, TextObject, read, require, to_documents
+from finerank.serving.dialects.body import Body, Candidates, TextObject, read, to_documents
 from finerank.serving.dialects.cohere import BilledUnits, Version, meta
 from finerank.serving.dialects.shapes import (
     ErrorFields,
@@ -79,7 +79,6 @@ STATUS = {**PROBLEMS, "invalid": 400}
 
 def parse(body: object) -> tuple[RerankRequest, ...]:
     asked = read(SupersetRequest, body)
-    require(asked.documents, "documents")
     if asked.truncate_prompt_tokens == 0:
         raise InvalidInput("truncate_prompt_tokens is 0, which leaves nothing to score; -1 is the model's length")
     longest = asked.truncate_prompt_tokens

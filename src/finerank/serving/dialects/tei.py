@@ -7,7 +7,7 @@ from pydantic import BaseModel, Field, RootModel
 
 from finerank.errors import InvalidInput
 from finerank.ranking import Document
-from finerank.serving.dialects.body import Body, Texts, read, require
+from finerank.serving.dialects.body import Body, Texts, read
 from finerank.serving.dialects.shapes import Index, Message, Query, Score, Text, rows, to_text
 from finerank.serving.request import PROBLEMS, Answer, Json, Problem, RerankRequest
 
@@ -52,7 +52,6 @@ ERROR_TYPES = {"failed": "Backend", "timeout": "Backend", "overloaded": "Overloa
 
 def parse(body: object) -> tuple[RerankRequest, ...]:
     asked = read(TeiRequest, body)
-    require(asked.texts, "texts")
     if asked.truncation_direction in ("Left", "left"):
         raise InvalidInput("truncation_direction is Left; texts are cut on the right only, so leave it out")
     request = RerankRequest(

@@ -7,7 +7,7 @@ from pydantic import BaseModel, Field
 
 from finerank.errors import InvalidInput
 from finerank.ranking import Document
-from finerank.serving.dialects.body import Body, read, require
+from finerank.serving.dialects.body import Body, read
 from finerank.serving.dialects.shapes import (
     AnyTopN,
     Index,
@@ -33,7 +33,7 @@ class Parts(Body):
 
 
 Input = str | Parts
-Inputs = Input | list[Input]
+Inputs = Input | Annotated[list[Input], Field(min_length=1)]
 
 
 class VllmOptions(Body):
@@ -50,7 +50,7 @@ class VllmOptions(Body):
         int | None, Field(ge=0, description="cut each document to so many tokens; 0 does not")
     ] = None
     max_tokens_per_query: Annotated[
-        Literal[0] | None, Field(description="a query is cut at three quarters of the model's length only")
+        int | None, Field(ge=0, le=0, description="a query is cut at three quarters of the model's length only")
     ] = None
     use_activation: Annotated[bool | None, Field(description="false gives logits in the place of scores")] = None
     instruction: Instruction = None
@@ -129,7 +129,6 @@ def to_texts(given: Inputs, field: str) -> list[str]:
     """A list of texts, of which a single one may stand alone."""
     if not isinstance(given, list):
         return [to_text(given, field)]
-    require(given, field)
     return [to_text(each, f"{field}[{index}]") for index, each in enumerate(given)]
 
 

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, Field
 
 from finerank.ranking import Document
-from finerank.serving.dialects.body import Body, Texts, read, require
+from finerank.serving.dialects.body import Body, Texts, read
 from finerank.serving.dialects.shapes import (
     DetailError,
     ModelName,
@@ -52,7 +52,6 @@ STATUS = {**PROBLEMS, "invalid": 400, "too_large": 400}
 
 def parse(body: object) -> tuple[RerankRequest, ...]:
     asked = read(VoyageRequest, body)
-    require(asked.documents, "documents")
     request = RerankRequest(
         query=asked.query,
         documents=tuple(map(Document, asked.documents)),

@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import BaseModel, Field
 
 from finerank.errors import InvalidInput
-from finerank.serving.dialects.body import Body, Candidates, TextObject, read, require, to_documents
+from finerank.serving.dialects.body import Body, Candidates, TextObject, read, to_documents
 from finerank.serving.dialects.shapes import (
     DetailError,
     Instruction,
@@ -68,7 +68,6 @@ STATUS = {**PROBLEMS, "invalid": 400}
 
 def parse(body: object) -> tuple[RerankRequest, ...]:
     asked = read(XinferenceRequest, body)
-    require(asked.documents, "documents")
     request = RerankRequest(
         query=asked.query if isinstance(asked.query, str) else asked.query.text,
         documents=to_documents(asked.documents),
