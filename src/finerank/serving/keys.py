@@ -52,7 +52,7 @@ class Keys:
 
 
 def load_keys(settings: ServeSettings) -> Keys:
-    """The keys of the settings and of their file. Raises `InvalidSetting` when the server would be open to a network."""
+    """The keys of the settings and of their file. Raises `InvalidSetting` when a network could call without any."""
     keys = [*settings.api_keys, *(_read(Path(settings.api_keys_file)) if settings.api_keys_file else ())]
     if not keys and settings.auth == "auto" and not _is_loopback(settings.host):
         raise InvalidSetting(

@@ -1,4 +1,4 @@
-"""Log records as JSON, one object a line. What is logged is chosen where it happens; no text of a request by default."""
+"""Log records as JSON, one object a line. What is logged is chosen where it happens."""
 
 import json
 import logging

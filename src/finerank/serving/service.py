@@ -158,6 +158,7 @@ class Encoded:
     max_tokens: int
     jobs: list[EncodedRequest] = field(default_factory=list)
     seconds: float = 0.0
+    pooling: str = "max"
     _ticket: Ticket | None = None
     _cancelled: bool = False
 
@@ -173,6 +174,7 @@ class Encoded:
         if self._cancelled:
             return
         start = time.perf_counter()
+        self.pooling = loaded.reranker.settings.pooling
         for request in self.requests:
             self.jobs.append(_encode(loaded.reranker, request))
         pairs = [pair for job in self.jobs for pair in job.pairs]
