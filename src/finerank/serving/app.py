@@ -25,6 +25,7 @@ from finerank.serving.openapi import openapi
 from finerank.serving.own import OwnApi
 from finerank.serving.rank import RankEndpoint
 from finerank.serving.service import RerankService
+from finerank.serving.tracing import open_tracer
 from finerank.settings import ServeSettings, cache_dir
 
 logger = logging.getLogger("finerank")
@@ -65,6 +66,7 @@ class Application:
         self.service = RerankService(self.models, self.monitor, settings)
         self.gate = Gate(settings.max_requests, settings.max_body_mb * 10**6)
         self._keys = keys
+        self._tracer = open_tracer()
         self._on_failure = on_failure
         self.asgi = Starlette(
             routes=self._routes(),
@@ -96,7 +98,7 @@ class Application:
         ]
 
     def _middleware(self) -> list[Middleware]:
-        middleware = [Middleware(Envelope, monitor=self.monitor)]
+        middleware = [Middleware(Envelope, monitor=self.monitor, tracer=self._tracer)]
         if self.settings.cors_origins:
             middleware.append(
                 Middleware(
@@ -125,6 +127,8 @@ class Application:
                 await model.close()
             self.service.close()
             await asyncio.to_thread(self.monitor.close)
+            if self._tracer is not None:
+                await asyncio.to_thread(self._tracer.close)
 
     async def _load_first(self) -> None:
         try:

@@ -12,6 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from finerank.monitoring.monitor import Monitor
 from finerank.ranking import Usage
+from finerank.serving.tracing import Tracer
 
 logger = logging.getLogger("finerank")
 
@@ -48,9 +49,10 @@ def exchange_of(scope: Scope) -> Exchange:
 class Envelope:
     """ASGI middleware."""
 
-    def __init__(self, app: ASGIApp, monitor: Monitor) -> None:
+    def __init__(self, app: ASGIApp, monitor: Monitor, tracer: Tracer | None) -> None:
         self._app = app
         self._monitor = monitor
+        self._tracer = tracer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -80,13 +82,14 @@ class Envelope:
         if not exchange.dialect:
             return
         self._monitor.answered(exchange.dialect, exchange.status, seconds, exchange.usage)
-        facts = {
+        facts: dict[str, str | int] = {
             "request_id": exchange.request_id,
             "path": scope["path"],
             "dialect": exchange.dialect,
             "status": exchange.status,
-            "ms": round(1000 * seconds, 1),
         }
         if exchange.usage is not None:
             facts |= {"pairs": exchange.usage.pairs, "tokens": exchange.usage.tokens, "cached": exchange.usage.cached}
-        logger.info("request", extra={**facts, **exchange.log})
+        if self._tracer is not None:
+            self._tracer.record(Headers(scope=scope), facts, seconds, exchange.usage)
+        logger.info("request", extra={**facts, "ms": round(1000 * seconds, 1), **exchange.log})

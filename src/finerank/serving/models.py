@@ -186,10 +186,12 @@ class ServedModels:
     def named(self, name: str | None, *, strictly: bool = False) -> ServedModel:
         """The model a request means. Callers of other servers send those servers' names: these get the default, unless
         `strictly`: then `NotFound` is raised."""
+        if name is None:
+            return self.default
         for model in self._models:
-            if name in (model.name, model.loaded and model.loaded.reranker.model):
+            if name == model.name or (model.loaded is not None and name == model.loaded.reranker.model):
                 return model
-        if name is not None and strictly:
+        if strictly:
             names = ", ".join(model.name for model in self._models)
             raise NotFound(f"model: {name!r} is not served here; there are {names}")
         return self.default

@@ -16,6 +16,10 @@ from finerank.settings import ServeSettings
 logger = logging.getLogger("finerank")
 
 
+BACKLOG = 2048
+"""Connections that wait to be accepted: a burst is answered 429, not refused by the kernel."""
+
+
 class Server:
     """Listens from its making on; answers while `run` runs.
 
@@ -40,7 +44,7 @@ class Server:
             server_header=False,
             timeout_graceful_shutdown=1,  # requests are waited for in drain; what is left then has had its time
             timeout_keep_alive=30,
-            backlog=2048,
+            backlog=BACKLOG,
         )
         logger.info("listening", extra={"url": self.url})
         _Stoppable(config, self.application, self._failures).run(sockets=[self._listener])
@@ -80,6 +84,7 @@ def _listen(host: str, port: int) -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))
+        listener.listen(BACKLOG)
     except OSError as error:
         listener.close()
         raise InvalidSetting(

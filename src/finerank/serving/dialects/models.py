@@ -30,12 +30,24 @@ def tei_info(models: Sequence[ModelInfo]) -> Json:
 
 
 def model_list(models: Sequence[ModelInfo]) -> Json:
-    """`GET /v1/models` as OpenAI lists them, with the fields that vLLM, infinity and Xinference add."""
-    return {"object": "list", "data": [model_entry(model) for model in models]}
+    """`GET /v1/models` as OpenAI lists them, with the fields that vLLM and Xinference add."""
+    return {"object": "list", "data": [_entry(model) for model in models]}
 
 
-def model_entry(model: ModelInfo) -> dict[str, object]:
-    """`GET /v1/models/{name}`: one entry of the list. Xinference's client reads model_type before it ranks."""
+def infinity_list(models: Sequence[ModelInfo]) -> Json:
+    """`GET /models`. Infinity's client takes no other owner than infinity."""
+    return {"object": "list", "data": [_entry(model) | {"owned_by": "infinity"} for model in models]}
+
+
+def model_entry(models: Sequence[ModelInfo], name: str) -> Json:
+    """`GET /v1/models/{name}`: one entry of the list; the first, which answers to any name, if there is none such.
+
+    Xinference's client reads model_type there before it ranks.
+    """
+    return _entry(next((model for model in models if model.name == name), models[0]))
+
+
+def _entry(model: ModelInfo) -> dict[str, object]:
     return {
         "id": model.name,
         "object": "model",
@@ -52,7 +64,7 @@ def model_entry(model: ModelInfo) -> dict[str, object]:
         "capabilities": ["rerank"],
         "device": model.device,
         "dtype": DTYPES.get(model.precision, model.precision),
-        "stats": {"batch_size": model.max_documents},
+        "stats": {"batch_size": model.max_documents, "queue_absolute": 0, "queue_fraction": 0.0, "results_pending": 0},
     }
 
 
@@ -63,7 +75,13 @@ GET_ROUTES: Mapping[str, tuple[Callable[[Sequence[ModelInfo]], Json], str]] = {
     "/vllm/v1/models": (model_list, "The models, as vLLM lists them"),
     "/xinference/v1/models": (model_list, "The models, as Xinference lists them"),
     "/llamacpp/v1/models": (model_list, "The models, as llama.cpp lists them"),
-    "/models": (model_list, "The models, as infinity lists them"),
-    "/infinity/models": (model_list, "The models, as infinity lists them"),
+    "/models": (infinity_list, "The models, as infinity lists them"),
+    "/infinity/models": (infinity_list, "The models, as infinity lists them"),
 }
 """Paths, the function that answers each, and a summary for the OpenAPI document."""
+
+MODEL_ROUTES: Mapping[str, tuple[Callable[[Sequence[ModelInfo], str], Json], str]] = {
+    "/v1/models/{name}": (model_entry, "A model, as OpenAI and Xinference tell of it"),
+    "/xinference/v1/models/{name}": (model_entry, "A model, as Xinference tells of it"),
+}
+"""Likewise, of one model; its name may hold slashes."""

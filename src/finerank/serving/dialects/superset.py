@@ -52,7 +52,7 @@ class SupersetMeta(BaseModel):
 
 class SupersetResponse(BaseModel):
     id: str
-    object: Literal["list"]
+    object: Annotated[Literal["rerank"], Field(description="infinity's client insists on it")]
     model: str
     results: Annotated[list[ObjectResult], Field(description="best first")]
     usage: Tokens
@@ -101,7 +101,7 @@ def render(answers: Sequence[Answer], request_id: str) -> Json:
     (answer,) = answers
     return {
         "id": request_id,
-        "object": "list",
+        "object": "rerank",
         "model": answer.ranking.model,
         "results": rows(answer),
         "usage": tokens(answer),
