@@ -77,6 +77,11 @@ def test_a_margin_narrows_the_range_from_both_ends() -> None:
     assert [bool(tau.departure(value, 0.1)) for value in (-0.095, -0.05, 0.8, 0.9)] == [True, False, False, True]
 
 
+def test_a_narrow_range_keeps_a_middle() -> None:
+    (gap,) = (figure for figure in figures(0.3, {"mean_score_gap": (0.5, 0.52)}) if figure.name == "mean_score_gap")
+    assert [bool(gap.departure(value, 0.1)) for value in (0.504, 0.51, 0.516)] == [True, False, True]
+
+
 @given(COUNTS, COUNTS)
 def test_the_stability_index_is_the_sum_of_both_relative_entropies(left: list[int], right: list[int]) -> None:
     p, q = ((np.array(counts) + 0.5) / (sum(counts) + 10) for counts in (left, right))

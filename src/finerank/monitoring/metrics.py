@@ -10,14 +10,18 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from functools import partial
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
-from prometheus_client.core import GaugeMetricFamily
-from prometheus_client.exposition import choose_encoder
-from prometheus_client.registry import Collector
-
+from finerank.errors import MissingExtra
 from finerank.monitoring.alerts import Alerts
 from finerank.monitoring.health import HealthWindow
 from finerank.ranking import Usage
+
+try:
+    from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
+    from prometheus_client.core import GaugeMetricFamily
+    from prometheus_client.exposition import choose_encoder
+    from prometheus_client.registry import Collector
+except ImportError as error:
+    raise MissingExtra("metrics", "serve") from error
 
 ReadQueue = Callable[[], tuple[int, int]]
 """Pairs and tokens that wait to be scored."""
