@@ -48,7 +48,7 @@ def test_an_answer_has_the_fields_of_all(answer_to):
     (request,) = superset.parse({"query": "reset?", "documents": ["a", "b"]})
     assert superset.render([answer_to(request, [0.0, -1.0])], "id-1") == {
         "id": "id-1",
-        "object": "list",
+        "object": "rerank",
         "model": "bge-reranker-v2-m3",
         "results": [
             {"index": 0, "relevance_score": 0.5, "document": {"text": "a"}},

@@ -47,6 +47,11 @@ def model_entry(models: Sequence[ModelInfo], name: str) -> Json:
     return _entry(next((model for model in models if model.name == name), models[0]))
 
 
+def xinference_auth(needs_key: bool) -> Json:
+    """`GET /v1/cluster/auth`, which needs no key itself. Xinference's client sends its key only where this says so."""
+    return {"auth": needs_key}
+
+
 def _entry(model: ModelInfo) -> dict[str, object]:
     return {
         "id": model.name,
@@ -64,7 +69,7 @@ def _entry(model: ModelInfo) -> dict[str, object]:
         "capabilities": ["rerank"],
         "device": model.device,
         "dtype": DTYPES.get(model.precision, model.precision),
-        "stats": {"batch_size": model.max_documents, "queue_absolute": 0, "queue_fraction": 0.0, "results_pending": 0},
+        "stats": {"batch_size": model.max_documents},
     }
 
 
@@ -85,3 +90,6 @@ MODEL_ROUTES: Mapping[str, tuple[Callable[[Sequence[ModelInfo], str], Json], str
     "/xinference/v1/models/{name}": (model_entry, "A model, as Xinference tells of it"),
 }
 """Likewise, of one model; its name may hold slashes."""
+
+AUTH_ROUTES = ("/v1/cluster/auth", "/xinference/v1/cluster/auth")
+"""Where `xinference_auth` answers."""
