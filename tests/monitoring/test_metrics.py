@@ -1,16 +1,21 @@
 import re
+import sys
+from dataclasses import fields
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse
 
+from finerank import MissingExtra
 from finerank.monitoring.alerts import Alerts
 from finerank.monitoring.figures import FIGURES
 from finerank.monitoring.health import HealthWindow
 from finerank.monitoring.metrics import Metrics
 from finerank.monitoring.observe import observe
 from finerank.ranking import Usage
+from finerank.settings import ServeSettings
 
 ROOT = Path(__file__).parents[2]
 
@@ -68,6 +73,21 @@ def test_facts_become_metrics() -> None:
     }
     assert {name: found.get(name) for name in expected} == expected
     assert found["finerank_process_resident_memory_bytes",] > 1e6
+
+
+def test_a_model_that_is_reloaded_stays_loaded() -> None:
+    metrics = Metrics()
+    metrics.loaded("m", 0.4)
+    metrics.loaded("m", 0.4)
+    metrics.unloaded("m")
+    assert samples(metrics)["finerank_model_loaded", "model=m"] == 1
+
+
+def test_without_its_extra_the_fix_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "prometheus_client", None)
+    monkeypatch.delitem(sys.modules, "finerank.monitoring.metrics")
+    with pytest.raises(MissingExtra, match=r"finerank\[serve\]"):
+        import_module("finerank.monitoring.metrics")
 
 
 def test_two_servers_in_a_process_share_nothing() -> None:
@@ -128,3 +148,12 @@ def test_the_manual_explains_every_figure(figure) -> None:
     (row,) = re.findall(rf"^\| `{figure.name}` \|.*$", manual, re.M)
     bounds = [f"{bound:g}" for bound in figure.healthy if bound is not None]
     assert all(bound in row for bound in bounds)
+
+
+def test_the_manual_gives_the_settings_their_defaults() -> None:
+    manual = (ROOT / "docs/monitoring.md").read_text(encoding="utf-8")
+    defaults = {option.name: option.default for option in fields(ServeSettings)}
+    listed = dict(re.findall(r"^\| `(\w+)` \| (`[\d.]+`|unset) \|", manual, re.M))
+    assert set(listed) == {"health_window_s", "low_score", "alert_webhook", "state_dir"}
+    for name, shown in listed.items():
+        assert defaults[name] == (None if shown == "unset" else float(shown.strip("`")))

@@ -29,6 +29,16 @@ def loaded(path: Path) -> dict:
     return found
 
 
+def test_what_a_killed_process_left_is_removed(tmp_path: Path) -> None:
+    path = tmp_path / "state.json"
+    old, new = tmp_path / "state.json.7.tmp", tmp_path / "state.json.8.tmp"
+    for left in (old, new):
+        left.write_text("{")
+    os.utime(old, (0, 0))
+    assert loaded(path) == {}
+    assert os.listdir(tmp_path) == [new.name]
+
+
 def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
     path = tmp_path / "new" / "state.json"
     save_state(path, {"a": [1, "二", None]})

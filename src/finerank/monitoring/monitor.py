@@ -121,7 +121,7 @@ class Monitor:
         self._metrics.loaded(model, seconds)
 
     def unloaded(self, model: str) -> None:
-        """A model has left the memory."""
+        """A loaded copy of a model has left the memory."""
         self._metrics.unloaded(model)
 
     def swapped(self) -> None:
