@@ -56,9 +56,11 @@ def start_server(tmp_path: Path) -> Iterator[StartServer]:
     """`start_server(load, **settings)`: a running server; `load(name)` makes its models, stubs unless given."""
     started: list[RunningServer] = []
 
-    def start(load: Callable[[str], Reranker] = lambda name: stub_reranker(), **settings: object) -> RunningServer:
+    def start(
+        load: Callable[[str], Reranker] = lambda name: stub_reranker(), *, wait: bool = True, **settings: object
+    ) -> RunningServer:
         started.append(RunningServer(load, tmp_path / "state", **settings))
-        return started[-1].ready()
+        return started[-1].ready() if wait else started[-1]
 
     yield start
     for server in started:

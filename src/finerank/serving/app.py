@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 from starlette.applications import Starlette
@@ -15,6 +15,7 @@ from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
+from finerank.errors import Unavailable
 from finerank.monitoring.monitor import Monitor
 from finerank.serving.dialects import ROUTES
 from finerank.serving.envelope import SECURITY, Envelope, exchange_of
@@ -79,9 +80,12 @@ class Application:
         """Let no more requests in, and wait, for as long as the settings allow, until those inside are answered."""
         self.gate.close()
         logger.info("shutting down", extra={"requests": self.gate.inside})
-        with suppress(TimeoutError):
+        try:
             async with asyncio.timeout(self.settings.shutdown_s):
                 await self.gate.emptied()
+        except TimeoutError:
+            logger.warning("requests given up", extra={"requests": self.gate.inside})
+            self.models.abort(Unavailable("the server has shut down; send the request to another", retry_after_s=5))
 
     def _routes(self) -> list[BaseRoute]:
         ranking = [

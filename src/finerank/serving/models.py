@@ -183,6 +183,12 @@ class ServedModels:
         counts = [loaded.scheduler.queued for model in self._models if (loaded := model.loaded) is not None]
         return sum(pairs for pairs, _ in counts), sum(tokens for _, tokens in counts)
 
+    def abort(self, error: Exception) -> None:
+        """Give every waiting request this error."""
+        for model in self._models:
+            if model.loaded is not None:
+                model.loaded.scheduler.abort(error)
+
     def named(self, name: str | None, *, strictly: bool = False) -> ServedModel:
         """The model a request means. Callers of other servers send those servers' names: these get the default, unless
         `strictly`: then `NotFound` is raised."""

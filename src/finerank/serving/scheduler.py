@@ -150,6 +150,13 @@ class Scheduler:
 
         return self.submit(pairs, count).scores.result()
 
+    def abort(self, error: Exception) -> None:
+        """Give every waiting request this error, the ones in the batch now running too."""
+        with self._changed:
+            waiting = list(self._queue)
+        for ticket in waiting:
+            _settle(ticket, error)
+
     def close(self) -> None:
         """Score what is queued, take no more, and end the thread. The scorer stays open."""
         with self._changed:
