@@ -212,7 +212,7 @@ def test_a_baseline_is_set_for_all_it_names(ranked, clock) -> None:
     window.set_baseline("n")
     assert based() == {("n", None), ("n", "faq")}
     window.set_baseline()
-    assert based() == {("n", None), ("n", "faq"), ("m", None), ("m", "faq"), (None, None)}
+    assert based() == {("n", None), ("n", "faq"), ("m", None), ("m", "faq"), (None, None), (None, "faq")}
     with pytest.raises(InvalidInput, match=r"model='n', tag='web': 3 requests.*needs 30"):
         window.set_baseline("n", "web")
     with pytest.raises(InvalidInput, match="all models: 0 requests"):
