@@ -1,17 +1,14 @@
 """The clients people have, unchanged but for a base URL, against a running server."""
 
 import json
-import socket
 import threading
 import time
 from urllib.request import Request, urlopen
 
 import httpx
 import pytest
-import uvicorn
 
-from finerank.serving.app import Application
-from finerank.serving.keys import Keys
+from finerank.serving.server import Server
 from finerank.settings import ServeSettings
 from finerank.testing import stub_reranker
 
@@ -24,30 +21,18 @@ BEST_FIRST = [1, 2, 0]
 @pytest.fixture(scope="module")
 def url(tmp_path_factory):
     """The base URL of a server that asks for `KEY`; its scores are shares of the query's words."""
-    settings = ServeSettings(state_dir=str(tmp_path_factory.mktemp("state")))
-    application = Application("bge-reranker-v2-m3", lambda name: stub_reranker(), settings, Keys([KEY]))
-    listener = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(application.asgi, log_config=None, access_log=False))
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
+    settings = ServeSettings(port=0, state_dir=str(tmp_path_factory.mktemp("state")), api_keys=(KEY,))
+    server = Server("bge-reranker-v2-m3", lambda name: stub_reranker(), settings)
+    thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
-    base = f"http://127.0.0.1:{listener.getsockname()[1]}"
-    _wait_until_ready(base)
-    yield base
-    server.should_exit = True
-    thread.join(timeout=30)
-    listener.close()
-
-
-def _wait_until_ready(base):
-    deadline = time.monotonic() + 30
-    while time.monotonic() < deadline:
-        try:
-            if httpx.get(f"{base}/health/ready").status_code == 200:
-                return
-        except httpx.TransportError:
-            pass
+    deadline = time.monotonic() + 20
+    while httpx.get(f"{server.url}/health").status_code != 200:
+        assert time.monotonic() < deadline, "the server did not get ready"
         time.sleep(0.02)
-    raise TimeoutError("the server did not get ready")
+    yield server.url
+    server.stop()
+    thread.join(20)
+    assert not thread.is_alive()
 
 
 @pytest.fixture
