@@ -145,7 +145,8 @@ class OwnApi:
 
     async def _ranking_health(self, request: Request) -> Response:
         query = request.query_params
-        return JSONResponse(self._service.monitor.report(query.get("model") or None, query.get("tag") or None))
+        report = self._service.monitor.report
+        return JSONResponse(await asyncio.to_thread(report, query.get("model") or None, query.get("tag") or None))
 
     async def _baseline(self, request: Request) -> Response:
         asked = _read(BaselineRequest, request)
@@ -153,7 +154,8 @@ class OwnApi:
         return JSONResponse(self._service.monitor.report(asked.model, asked.tag))
 
     async def _metrics(self, request: Request) -> Response:
-        content_type, text = self._service.monitor.render(request.headers.get("accept", ""))
+        accept = request.headers.get("accept", "")
+        content_type, text = await asyncio.to_thread(self._service.monitor.render, accept)
         return Response(text, headers={"content-type": content_type})
 
     async def _health(self, request: Request) -> Response:
