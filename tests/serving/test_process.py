@@ -23,12 +23,12 @@ QUESTIONS = [f"how often does the number {n} bus stop at the station?" for n in 
 class Process:
     """`finerank serve`, and how to reach it."""
 
-    def __init__(self, folder: Path, *options: str, **settings: object) -> None:
+    def __init__(self, folder: Path, **settings: object) -> None:
         environment = {f"FINERANK_SERVE_{name.upper()}": str(value) for name, value in settings.items()}
         self._log = (folder / "log").open("a+", encoding="utf-8")
         start = self._log.seek(0, os.SEEK_END)
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "finerank", "serve", "--port", "0", "--cache", str(folder / "scores.db"), *options],
+            [sys.executable, "-m", "finerank", "serve", "--port", "0", "--cache", str(folder / "scores.db")],
             cwd=folder,
             env={**os.environ, "FINERANK_SERVE_STATE_DIR": str(folder / "state"), **environment},
             stderr=self._log,
@@ -73,9 +73,8 @@ def processes() -> Iterator[list[Process]]:
 
 @pytest.fixture(scope="module")
 def right() -> dict[str, list[int]]:
-    """The order the library gives each question, every pair scored alone: the default model is quantised as it runs,
-    which lets a batch sway its logits a little."""
-    with Reranker.from_pretrained(deterministic=True) as reranker:
+    """The order the library gives each question."""
+    with Reranker.from_pretrained() as reranker:
         return {question: [result.index for result in reranker.rank(question, PASSAGES)] for question in QUESTIONS}
 
 
@@ -84,7 +83,7 @@ def order(answer: httpx.Response) -> list[int]:
 
 
 def test_a_signal_lets_requests_finish(processes, tmp_path, right) -> None:
-    processes.append(Process(tmp_path, "--deterministic"))
+    processes.append(Process(tmp_path))
     server = processes[0]
     with ThreadPoolExecutor(4) as pool:
         answers = [pool.submit(server.rank, question) for question in QUESTIONS[:4]]
@@ -97,7 +96,7 @@ def test_a_signal_lets_requests_finish(processes, tmp_path, right) -> None:
 
 
 def test_a_kill_in_mid_load_and_a_restart(processes, tmp_path, right) -> None:
-    processes.append(Process(tmp_path, "--deterministic"))
+    processes.append(Process(tmp_path))
     first = processes[0]
     assert order(first.rank(QUESTIONS[0])) == right[QUESTIONS[0]]
     with ThreadPoolExecutor(8) as pool:
@@ -105,7 +104,7 @@ def test_a_kill_in_mid_load_and_a_restart(processes, tmp_path, right) -> None:
         time.sleep(1.0)
         first.process.kill()
         assert any(one.exception() is not None for one in asked)
-    processes.append(Process(tmp_path, "--deterministic"))
+    processes.append(Process(tmp_path))
     again = processes[1]
     answers = {question: again.rank(question) for question in QUESTIONS}
     assert {question: order(answer) for question, answer in answers.items()} == right
