@@ -124,6 +124,8 @@ def test_info_examples_and_other_servers_lists(server) -> None:
     assert {example["lang"] for example in examples} >= {"zh", "en", "ar"}
     assert server.http.get("/info").json()["max_client_batch_size"] == 2000
     assert server.http.get("/v1/models").json()["data"][0]["id"]
+    assert server.http.get("/v1/models/BAAI/bge-reranker").json()["model_type"] == "rerank"
+    assert server.http.get("/v1/cluster/auth").json() == {"auth": False}
 
 
 def test_metrics_count_what_was_asked(start_server) -> None:
