@@ -14,7 +14,7 @@ EMBEDDED = EMBEDDED_DIR / DEFAULT_EMBEDDER
 
 def test_static_vectors_are_those_of_model2vec(real_texts: list[str]):
     model2vec = pytest.importorskip("model2vec")
-    texts = [*real_texts[:60], "", " ", "\u200b", "重置路由器。" * 60, "x" * 9000]
+    texts = [*real_texts[:60], "", " ", "\u200b", "重置" * 700]
     expected = model2vec.StaticModel.from_pretrained(str(EMBEDDED)).encode(texts, use_multiprocessing=False)
     found = load_embedder().embed_passages(texts)
     assert found.dtype == np.float32
