@@ -70,11 +70,11 @@ def print_funnel(console: Console, found: "Search") -> None:
     for stage in found.stages:
         count = f"{stage.kept}" if stage.given in (0, stage.kept) else f"{stage.given}→{stage.kept}"
         steps.append(f"{stage.name}{'' if stage.name == 'rewrite' else f' {count}'} ({stage.seconds * 1000:.0f} ms)")
-    console.print(Text("  " + "  ·  ".join(steps), style="bright_black"))
+    console.print(Text("  " + "  ·  ".join(steps), style="bright_black"), soft_wrap=True)
     if found.query != found.question:
         console.print(Text(f"  asked as: {found.query}", style="bright_black"))
     style = "bright_black" if found.decision.order == "rerank" else "yellow"
-    console.print(Text(f"  order: {found.decision.order}, {found.decision.why}", style=style))
+    console.print(Text(f"  order: {found.decision.order}, {found.decision.why}", style=style), soft_wrap=True)
     for note in found.notes:
         console.print(Text(f"  {note}", style="yellow"))
 

@@ -12,12 +12,18 @@ from typing import Any, Literal
 
 from finerank.errors import StoreError
 from finerank.rag.results import Decision
+from finerank.settings import DEFAULT_MODEL
 from finerank.text.script import script
 
 FILE = "evidence.json"
 
 ENOUGH_QUERIES = 20
 """Judged questions in a script from which on they speak for themselves; with fewer, all questions speak."""
+
+
+KNOWN_SCRIPTS: Mapping[str, frozenset[str]] = {DEFAULT_MODEL: frozenset({"latin"})}
+"""The scripts a model can read, where it is known to read no others. The default model gives nearly every Chinese
+passage the highest score there is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +70,15 @@ def read_evidence(folder: Path, model: str) -> Evidence | None:
 
 
 def decide(
-    gate: Literal["auto", "rerank", "blend", "keep"], question: str, evidence: Evidence | None, alert: str = ""
+    gate: Literal["auto", "rerank", "blend", "keep"],
+    question: str,
+    evidence: Evidence | None,
+    *,
+    model: str = "",
+    alert: str = "",
 ) -> Decision:
-    """Which order counts for a question. `alert` is what is wrong with the reranker's scores, if anything.
+    """Which order counts for a question. `model` is the reranker's name, `alert` what is wrong with its scores, if
+    anything.
 
     >>> evidence = Evidence("m", "nDCG@10", Effect(-0.1, -0.15, -0.05, 40))
     >>> decide("auto", "how?", evidence).order
@@ -76,9 +88,11 @@ def decide(
         return Decision(gate, f"the setting gate={gate}")
     if alert:
         return Decision("blend", f"an alert on the reranker's health: {alert}")
+    written = script(question)
+    if evidence is None and written not in KNOWN_SCRIPTS.get(model, {written}):
+        return Decision("keep", f"{model} cannot read {written} script; --model takes one that can")
     if evidence is None:
         return Decision("rerank", "no evidence against it: `finerank evaluate --store` would gather some")
-    written = script(question)
     effect, what = evidence.overall, "all judged questions"
     if written in evidence.scripts and evidence.scripts[written].queries >= ENOUGH_QUERIES:
         effect, what = evidence.scripts[written], f"judged questions in {written} script"

@@ -42,6 +42,7 @@ def open_pipeline(
         settings=settings,
         generator=open_generator(settings),
         light=light,
+        model=model,
         evidence=read_evidence(folder, model),
         alert=alert,
         answers=answers,

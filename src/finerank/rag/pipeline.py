@@ -48,8 +48,9 @@ class CacheKey:
 class Pipeline:
     """The funnel with its parts. Safe to use from several threads if its parts are.
 
-    `light` is the quick reranker of the stage in between, `evidence` what is known about reranking here, `alert` says
-    what is wrong with the ranker's scores at the moment ("" for nothing), `answers` keeps answers.
+    `light` is the quick reranker of the stage in between, `model` the ranker's name, `evidence` what is known about
+    reranking here, `alert` says what is wrong with the ranker's scores at the moment ("" for nothing), `answers` keeps
+    answers.
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class Pipeline:
         settings: RagSettings | None = None,
         generator: Generator | None = None,
         light: Ranker | None = None,
+        model: str = "",
         evidence: Evidence | None = None,
         alert: Callable[[], str] = lambda: "",
         answers: CacheKey | None = None,
@@ -69,6 +71,7 @@ class Pipeline:
         self._ranker = ranker
         self._generator = generator
         self._light = light
+        self._model = model
         self._evidence = evidence
         self._alert = alert
         self._answers = answers
@@ -120,7 +123,7 @@ class Pipeline:
             yield stages.last
         recalled = stages.timed("recall", 0, lambda: self._retriever.retrieve(query, settings.recall, where))
         yield stages.last
-        decision = decide(settings.gate, question, self._evidence, self._alert())
+        decision = decide(settings.gate, question, self._evidence, model=self._model, alert=self._alert())
         passages = [FoundPassage(result.document, rank, rank) for rank, result in enumerate(recalled, start=1)]
         if self._light is not None and decision.order != "keep":
             light = self._light
@@ -254,7 +257,7 @@ class Pipeline:
     def _asked(self, where: Filter | None) -> str:
         """What else an answer depends on: every setting, the generator, the filter."""
         name = self._generator.name if self._generator else ""
-        state = repr((self.settings, name, type(self._ranker), getattr(self._ranker, "model", ""), where))
+        state = repr((self.settings, name, self._model, where))
         return hashlib.blake2b(state.encode(), digest_size=16).hexdigest()
 
 

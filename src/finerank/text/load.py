@@ -84,7 +84,7 @@ def decode(content: bytes, name: str, report: Report) -> str:
     which is reported. Raises `UnreadableFile` if it is no text.
     """
     if content[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        return content.decode("utf-16", errors="replace")
+        return content.decode("utf-16", errors="replace").replace("\r\n", "\n")
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -42,5 +42,10 @@ def count_terms(texts: Sequence[str]) -> list[int]:
 
 
 def _heading(document: LoadedDocument, place: int) -> str:
+    """The headings over a passage that begins at `place`; those it begins with count, the last of them too."""
+    for heading in document.headings:
+        if place <= heading.start and not document.text[place : heading.start].strip():
+            end = document.text.find("\n", heading.start)
+            place = end if end >= 0 else len(document.text)
     path = heading_path(document.headings, place)
     return path if not document.title or path.startswith(document.title) else f"{document.title} > {path}".rstrip(" >")
