@@ -81,7 +81,7 @@ def _print_sources(console: Console, answer: "Answer") -> None:
         console.print(Text(f"  [{each.number}] {_where(each)}", style="cyan"), soft_wrap=True)
     for note in answer.notes:
         console.print(Text(f"  {note}", style="yellow"), soft_wrap=True)
-    console.print(Text(f"  {_how(answer)}  ·  {answer.seconds:.1f} s", style="bright_black"))
+    console.print(Text(f"  {_how(answer)}  ·  {answer.seconds:.1f} s", style="bright_black"), soft_wrap=True)
 
 
 def _how(answer: "Answer") -> str:

@@ -93,7 +93,7 @@ def decide(
         return Decision("keep", f"{model} cannot read {written} script; --model takes one that can")
     if evidence is None:
         return Decision("rerank", "no evidence against it: `finerank evaluate --store` would gather some")
-    effect, what = evidence.overall, "all judged questions"
+    effect, what = evidence.overall, "judged questions"
     if written in evidence.scripts and evidence.scripts[written].queries >= ENOUGH_QUERIES:
         effect, what = evidence.scripts[written], f"judged questions in {written} script"
     measured = (
