@@ -1,10 +1,10 @@
 """The pipeline: what indexing and asking take, and what reranking does to the recall of judged sets.
 
     python -m benchmarks.pipeline speed --passages 100000 --questions 100
-    python -m benchmarks.pipeline judged --data FOLDER_OF_BEIR_SETS --max-queries 10 --depth 20
+    python -m benchmarks.pipeline judged --data FOLDER_OF_BEIR_SETS --max-queries 20 --rerank-queries 6 --depth 20
 
 `speed` makes its corpus of Python's own documentation, which every Python carries. `judged` indexes each set's corpus
-into a store of its own; recall is measured on every judged query, reranking on the first of them.
+into a store of its own; recall is measured on some of its queries, reranking on fewer.
 """
 
 import argparse
@@ -59,7 +59,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--questions", type=int, default=100)
     parser.add_argument("--recall", type=int, default=100, help="passages recalled and reranked a question")
     parser.add_argument("--data", type=Path, help="folder of judged sets, for judged")
-    parser.add_argument("--max-queries", type=int, default=10, help="queries a set that are reranked")
+    parser.add_argument("--max-queries", type=int, default=20, help="queries a set, drawn at random, that are recalled")
+    parser.add_argument("--rerank-queries", type=int, default=6, help="queries a set that are reranked, of those")
     parser.add_argument("--depth", type=int, default=20, help="candidates that are reranked")
     parser.add_argument("--model", help="the reranker; the default model unless given")
     parser.add_argument("--store", type=Path, help="for ask")
@@ -135,7 +136,7 @@ def judged(options: argparse.Namespace) -> dict[str, Any]:
     recalled: dict[str, dict[str, list[dict[str, float]]]] = {mode: defaultdict(list) for mode in MODES}
     for folder in find_sets([options.data]):
         print(folder.name, file=sys.stderr)
-        known = read_set(folder)
+        known = read_set(folder).limited(options.max_queries, None, seed=0)
         with tempfile.TemporaryDirectory() as place:
             index([folder / "corpus.jsonl"], Path(place), embedder, made)
             store = Store.open(Path(place))
@@ -143,13 +144,14 @@ def judged(options: argparse.Namespace) -> dict[str, Any]:
                 found = _recalled(known, StoreRetriever(store, embedder, mode))
                 recalled[mode][known.language].append(_means(found))
                 if mode == "hybrid":
-                    sets.append(found.limited(options.max_queries, options.depth))
+                    sets.append(found.limited(options.rerank_queries, options.depth))
     with Reranker.from_pretrained(options.model, threshold=0.0) as reranker:
         found = evaluate(reranker, sets, measures=MEASURES[:3], progress=_dots)
     return {
         "model": found.model,
         "sets": len(sets),
         "max_queries": options.max_queries,
+        "rerank_queries": options.rerank_queries,
         "depth": options.depth,
         "recall": {mode: {lang: _mean(rows) for lang, rows in by.items()} for mode, by in recalled.items()},
         "reranked": _by_language(found, sets),

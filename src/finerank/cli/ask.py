@@ -90,6 +90,8 @@ def _how(answer: "Answer") -> str:
         "extractive": "no generator: sentences of the passages, word for word",
         "unknown": "no passage passed the threshold",
     }
+    if answer.search and answer.search.decision.order == "keep":
+        kinds["extractive"] += "; no reranker judged them, so they may not answer"
     return kinds[answer.kind] + ("  ·  from the answer cache" if answer.cached else "")
 
 

@@ -1,5 +1,6 @@
 """`finerank index`: folders of documents into a store that `search` and `ask` read."""
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -46,6 +47,7 @@ def index(
     settings = RagSettings.load(
         embedder=embedder, embedder_model=embedder_model, passage_terms=passage_terms, overlap_terms=overlap_terms
     )
+    logging.getLogger("pypdf").setLevel(logging.CRITICAL)  # a damaged file is reported by us
     given = dict(_pair(text) for text in metadata or [])
     loaded, made = open_embedder(settings)
     cutting = Cutting(settings.passage_terms, settings.overlap_terms)

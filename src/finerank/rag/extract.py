@@ -33,7 +33,9 @@ def extract(question: str, passages: Sequence[FoundPassage], ranker: Ranker | No
     if not sentences:
         return []
     if ranker is None:
-        best = sorted(range(len(sentences)), key=lambda index: -_shared(question, sentences[index].text))
+        shares = [_shared(question, each.text) for each in sentences]
+        order = sorted(range(len(sentences)), key=lambda index: -shares[index])
+        best = [index for index in order if index == order[0] or shares[index] > 0]
     else:
         ranking = ranker.rank(question, [Document(each.text) for each in sentences], top_n=MAX_SENTENCES)
         best = [result.index for result in ranking if result.rank == 1 or result.score >= threshold]
@@ -48,12 +50,16 @@ def extract_text(extracts: Sequence[Extract]) -> str:
 def _sentences(passages: Sequence[FoundPassage]) -> list[Extract]:
     seen: dict[str, Extract] = {}
     for number, passage in enumerate(passages, start=1):
-        text = passage.document.text
+        text, heading = passage.document.text, str(passage.document.metadata.get("heading") or "")
         for start, end in sentence_spans(text):
             sentence = " ".join(text[start:end].split())
-            if len(terms(sentence)) >= _LEAST_TERMS and not sentence.startswith("#"):
+            if len(terms(sentence)) >= _LEAST_TERMS and not sentence.startswith("#") and not _in(heading, sentence):
                 seen.setdefault(sentence, Extract(sentence, number))
     return list(seen.values())[:_JUDGED]
+
+
+def _in(heading: str, sentence: str) -> bool:
+    return sentence in heading.split(" > ")
 
 
 def _shared(question: str, sentence: str) -> float:

@@ -9,7 +9,7 @@ from finerank.evaluation.compare import Difference, compare_with_first_stage, di
 from finerank.evaluation.datasets import JudgedQuery, JudgedSet, read_json_lines, read_qrels, text_field
 from finerank.evaluation.results import Evaluation
 from finerank.rag.gate import Effect, Evidence
-from finerank.rag.pipeline import passage_text
+from finerank.rag.order import passage_text
 from finerank.ranking import Document, Ranking
 from finerank.retrieval.retriever import Retriever
 from finerank.text.script import script

@@ -19,15 +19,14 @@ from finerank.rag.answer_cache import AnswerCache
 from finerank.rag.extract import extract, extract_text
 from finerank.rag.gate import Evidence, decide
 from finerank.rag.generate import Generator
+from finerank.rag.order import blend, merge, rerank
 from finerank.rag.prompt import answer_messages, cited, rewrite_messages
 from finerank.rag.results import Answer, Decision, Drop, FoundPassage, Search, Stage
 from finerank.rag.rules import Rule, apply_rules, parse_rules
-from finerank.ranking import Document, Ranker
-from finerank.retrieval.fuse import reciprocal_rank_fusion
+from finerank.ranking import Ranker
 from finerank.retrieval.retriever import Retriever
 from finerank.retrieval.where import Filter
 from finerank.settings import RagSettings
-from finerank.text.terms import terms
 
 Result = TypeVar("Result")
 
@@ -128,7 +127,7 @@ class Pipeline:
         if self._light is not None and decision.order != "keep":
             light = self._light
             passages = stages.timed(
-                "light rerank", len(passages), lambda: _reranked(light, query, passages)[: settings.light_top]
+                "light rerank", len(passages), lambda: rerank(light, query, passages)[: settings.light_top]
             )
             yield stages.last
         ordered, decision = stages.timed(
@@ -138,7 +137,9 @@ class Pipeline:
             lambda done: len(done[0]),
         )
         yield stages.last
-        reranked = stages.timed("merge", len(ordered), lambda: self._merged(ordered))
+        reranked = stages.timed(
+            "merge", len(ordered), lambda: merge(ordered, settings.merge_overlap, settings.rerank_top)
+        )
         yield stages.last
         kept, dropped = stages.timed("rules", len(reranked), lambda: self._ruled(reranked), lambda done: len(done[0]))
         yield stages.last
@@ -175,29 +176,13 @@ class Pipeline:
         if decision.order == "keep":
             return list(passages), decision
         try:
-            reranked = _reranked(self._ranker, query, passages)
+            reranked = rerank(self._ranker, query, passages)
         except InvalidInput:
             raise
         except FinerankError as error:
             notes.append(f"not reranked: {error}")
             return list(passages), Decision("keep", "the reranker failed")
-        return (_blended(passages, reranked) if decision.order == "blend" else reranked), decision
-
-    def _merged(self, passages: Sequence[FoundPassage]) -> list[FoundPassage]:
-        """The first passages, each with those after it that say nearly the same."""
-        kept: list[FoundPassage] = []
-        bags: list[set[str]] = []
-        for passage in passages:
-            bag = set(terms(passage.document.text))
-            twin = next(
-                (place for place, other in enumerate(bags) if _share(bag, other) >= self.settings.merge_overlap), None
-            )
-            if twin is not None:
-                kept[twin] = replace(kept[twin], merged=(*kept[twin].merged, passage.document))
-            elif len(kept) < self.settings.rerank_top:
-                kept.append(passage)
-                bags.append(bag)
-        return [replace(passage, rank=rank) for rank, passage in enumerate(kept, start=1)]
+        return (blend(passages, reranked) if decision.order == "blend" else reranked), decision
 
     def _ruled(self, passages: Sequence[FoundPassage]) -> tuple[list[FoundPassage], list[Drop]]:
         kept, dropped = apply_rules(passages, self._rules, self.settings.rule_score)
@@ -280,29 +265,3 @@ class _Stages:
         kept = count(result) if count else len(result)  # type: ignore[arg-type]
         self.done.append(Stage(name, given, kept, time.perf_counter() - start))
         return result
-
-
-def _reranked(ranker: Ranker, query: str, passages: Sequence[FoundPassage]) -> list[FoundPassage]:
-    """The passages in the ranker's order, with its scores. It reads each under its headings."""
-    ranking = ranker.rank(query, [Document(passage_text(passage.document)) for passage in passages])
-    return [
-        replace(passages[result.index], rank=rank, score=result.score, logit=result.logit)
-        for rank, result in enumerate(ranking, start=1)
-    ]
-
-
-def passage_text(document: Document) -> str:
-    """A passage's text under its headings, unless it begins with the last of them itself."""
-    heading = str(document.metadata.get("heading") or "")
-    first = document.text.lstrip("# \t\n").partition("\n")[0]
-    return document.text if not heading or heading.endswith(first.strip() or "\n") else f"{heading}\n{document.text}"
-
-
-def _blended(first: Sequence[FoundPassage], reranked: Sequence[FoundPassage]) -> list[FoundPassage]:
-    places = {passage.recall_rank: passage for passage in reranked}
-    fused = reciprocal_rank_fusion([[each.recall_rank for each in first], [each.recall_rank for each in reranked]])
-    return [places[recall_rank] for recall_rank, _ in fused if recall_rank in places]
-
-
-def _share(one: set[str], two: set[str]) -> float:
-    return len(one & two) / len(one | two) if one or two else 0.0

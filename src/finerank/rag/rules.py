@@ -11,9 +11,9 @@ from fnmatch import fnmatch
 from typing import Any
 
 from finerank.errors import InvalidSetting
+from finerank.rag.order import overlap
 from finerank.rag.results import Drop, FoundPassage
 from finerank.text.load import parse_date
-from finerank.text.terms import terms
 
 Check = Callable[[FoundPassage, Sequence[FoundPassage]], str]
 """The reason to drop a passage, given those before it that are kept; empty if there is none."""
@@ -53,12 +53,6 @@ def apply_rules(
         else:
             kept.append(passage)
     return kept, dropped
-
-
-def overlap(first: str, second: str) -> float:
-    """The share of their terms that two texts have in common (Jaccard), 0 to 1."""
-    one, two = set(terms(first)), set(terms(second))
-    return len(one & two) / len(one | two) if one or two else 0.0
 
 
 def _older(options: Mapping[str, Any], now: datetime) -> Check:

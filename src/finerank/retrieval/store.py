@@ -5,6 +5,7 @@ A store is read by any number of processes while one writes; a reader sees the l
 """
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -35,6 +36,7 @@ INDEXED_FROM = 200_000
 
 _TABLE = "passages"
 _COLUMNS = ("id", "text", "source", "key", "heading", "start", "end", "page", "date", "metadata")
+_ENGINE_PLACE = re.compile(r"^lance error: |,? *\S*\.rs:\d+:\d+")
 _DELETED_AT_ONCE = 100
 _KEPT_VERSIONS = timedelta(hours=1)
 """How long a reader may go on with what it opened while another process writes."""
@@ -282,7 +284,7 @@ def _faults_named(folder: Path) -> Iterator[None]:
 
 
 def _store_error(folder: Path, error: Exception) -> StoreError:
-    said = " ".join(str(error).split())[:300]
+    said = _ENGINE_PLACE.sub("", " ".join(str(error).split()))[:300]
     lower = said.lower()
     if "no space left" in lower or "os error 28" in lower or "file too large" in lower or "quota" in lower:
         return StoreError(
