@@ -328,8 +328,8 @@ def test_a_closed_reranker_says_so_and_closes_twice() -> None:
 
 def test_a_cache_that_cannot_be_written_costs_no_ranking(tmp_path, caplog: pytest.LogCaptureFixture) -> None:
     reranker = stub_reranker(cache=str(tmp_path / "scores.db"))
-    sqlite3.connect(tmp_path / "scores.db").execute("DROP TABLE scores").connection.close()
-    reranker._scorer._look_up = lambda keys: {}  # type: ignore[method-assign]  # reading would fail first
+    full = "CREATE TRIGGER full BEFORE INSERT ON scores BEGIN SELECT RAISE(ABORT, 'disk is full'); END"
+    sqlite3.connect(tmp_path / "scores.db").execute(full).connection.close()
     assert len(reranker.rank("q", ["d"])) == 1
     assert "not cached" in caplog.text
     reranker.close()

@@ -1,11 +1,12 @@
 import re
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
 from finerank import InvalidSetting
-from finerank.settings import DEFAULT_MODEL, Settings, cache_dir, option_help
+from finerank.settings import DEFAULT_MODEL, ServeSettings, Settings, cache_dir, option_help
 
 WriteToml = Callable[[str], Path]
 
@@ -105,7 +106,7 @@ def test_wrong_environment_values(name: str, text: str, message: str, monkeypatc
         ({"max_length": 7}, "max_length=7: must be at least 8"),
         ({"batch_tokens": 0}, "batch_tokens=0: must be at least 1"),
         ({"cache_entries": 0}, "cache_entries=0: must be at least 1"),
-        ({"chunk_overlap": -1}, "chunk_overlap=-1: must be 0 or more"),
+        ({"chunk_overlap": -1}, "chunk_overlap=-1: must be at least 0"),
         ({"threshold": 1.5}, "threshold=1.5: scores lie between 0 and 1"),
         ({"threshold": float("nan")}, "threshold=nan: scores lie between 0 and 1"),
         ({"template": "Query:"}, "template='Query:': must contain {query}"),
@@ -129,7 +130,8 @@ def test_use_fp16_is_understood_as_a_dtype(toml: WriteToml) -> None:
 
 
 def test_every_option_has_a_help_text() -> None:
-    assert all(option_help(name) for name in Settings.__dataclass_fields__)
+    for options in (Settings, ServeSettings):
+        assert all(option_help(option.name, options) for option in fields(options))
 
 
 def test_cache_folder_follows_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,20 @@ FinerankError
 │   └── OutOfMemory        even a single pair does not fit
 ├── TrainingCollapsed   a model in training no longer learns to rank
 ├── ScoreError          the model answered NaN or infinity
-└── CacheError          the score cache cannot be opened or written
+├── UnreadableFile      a file that is no document finerank can read
+├── StoreError          a document store cannot be read or written
+│   ├── StoreNotFound   no store there
+│   └── StoreLocked     another process writes to it
+├── EndpointError       an HTTP endpoint is down, slow, refuses or breaks off
+├── CacheError          the score cache cannot be opened or written
+└── RequestRefused      the server does not do what a request asks
+    ├── RequestTooLarge     more bytes, documents or tokens than it may have
+    ├── Unauthorized        no API key, or a wrong one
+    ├── Forbidden           not allowed here, whatever the key
+    ├── NotFound            no such path, model or dialect
+    ├── Overloaded          the queue is full (`retry_after_s` says when to come again)
+    ├── Unavailable         no model is ready, or the server shuts down (`retry_after_s`)
+    └── DeadlineExceeded    its time was up before it was answered
 """
 
 
@@ -78,5 +91,61 @@ class ScoreError(FinerankError):
     """The model answered NaN or infinity."""
 
 
+class UnreadableFile(FinerankError):
+    """A file that is no document finerank can read: damaged, encrypted, empty, of another kind."""
+
+
+class StoreError(FinerankError):
+    """A document store cannot be read or written."""
+
+
+class StoreNotFound(StoreError):
+    """There is no document store at the place named."""
+
+
+class StoreLocked(StoreError):
+    """Another process writes to the document store."""
+
+
+class EndpointError(FinerankError):
+    """An HTTP endpoint (embeddings, chat) is down, slow, refuses, or breaks off."""
+
+
 class CacheError(FinerankError):
     """The score cache cannot be opened or written."""
+
+
+class RequestRefused(FinerankError):
+    """The server does not do what a request asks."""
+
+    def __init__(self, message: str, *, retry_after_s: int | None = None) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class RequestTooLarge(RequestRefused):
+    """More bytes, documents or tokens than a request may have."""
+
+
+class Unauthorized(RequestRefused):
+    """No API key, or a wrong one."""
+
+
+class Forbidden(RequestRefused):
+    """Not allowed here, whatever the key."""
+
+
+class NotFound(RequestRefused):
+    """No such path, model or dialect."""
+
+
+class Overloaded(RequestRefused):
+    """The queue is full."""
+
+
+class Unavailable(RequestRefused):
+    """No model is ready, or the server shuts down."""
+
+
+class DeadlineExceeded(RequestRefused):
+    """A request's time was up before it was answered."""

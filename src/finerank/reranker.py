@@ -5,6 +5,7 @@
 >>> ranking[0].document.text, ranking[0].score                          # doctest: +SKIP
 """
 
+import re
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -25,20 +26,23 @@ from finerank.scoring.device import Device, choose_device
 from finerank.scoring.encode import EncodedQuery, PairEncoder
 from finerank.scoring.model_files import NATIVE_DTYPES, ModelFiles, find_model
 from finerank.scoring.processor import check_native
-from finerank.scoring.scorer import Progress, Scorer, Scores
+from finerank.scoring.scorer import PairScorer, Progress, Scorer, Scores
 from finerank.scoring.tokenizer import load_tokenizer
 from finerank.settings import Options, Settings, check_threshold
 from finerank.text.chunk import chunk_spans
 from finerank.text.clean import strip_html
 from finerank.text.pool import pool
 
+_PLACES = re.compile(r"\{(query|instruction)\}")
+
 BATCH_TOKENS = {"cpu": 1024, "mps": 8192, "cuda": 65536}
 """Tokens per batch by kind of device. On a CPU small batches stay in its cache: 1024 was fastest of 512 to 4096."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Job:
-    """One request, encoded: its documents, its pairs, and which pairs belong to which document (by count)."""
+class EncodedRequest:
+    """A query's documents as the model reads them: `counts[i]` neighbouring `pairs` belong to document i, and `spans`
+    says where in it each pair's passage lies (None: it is the whole document)."""
 
     documents: list[Document]
     pairs: list[EncodedPair]
@@ -55,7 +59,7 @@ class Reranker:
     def __init__(
         self,
         encoder: PairEncoder,
-        scorer: Scorer,
+        scorer: PairScorer,
         *,
         settings: Settings | None = None,
         device: Device | None = None,
@@ -63,7 +67,7 @@ class Reranker:
         calibration: Calibration | None = None,
     ) -> None:
         self._encoder = encoder
-        self._scorer = scorer
+        self.scorer = scorer
         self.settings = settings or Settings()
         self.device = device or Device()
         self.files = files
@@ -144,16 +148,16 @@ class Reranker:
             for result in ranking
         ]
 
-    def explain(self, query: str, document: str | Document) -> Explanation:
-        """Which sentences, and which words of the best one, carry the document's score; see `Explanation`.
+    def explain(self, query: str, document: str | Document, *, words: bool = True) -> Explanation:
+        """Which sentences, and unless `words` is False which words of the best, carry the score; see `Explanation`.
 
         Of a document longer than max_length the part the model reads is explained: its best passage with
         long_documents="chunk", else its beginning.
         """
         (checked,) = check_documents([document])
-        encoded = self._encode_query(query)
-        job = self._encode(query, [checked])
-        _, best = pool(self._scorer.score(job.pairs).logits.tolist(), "max")
+        encoded = self._encoder.encode_query(self._put(query))
+        job = self.encode(query, [checked])
+        _, best = pool(self.scorer.score(job.pairs).logits.tolist(), "max")
         start, end = job.spans[best] or (0, len(checked.text))
         clean = strip_html(checked.text[start:end]) if self.settings.clean else None
         text = clean.text if clean else checked.text[start:end]
@@ -164,13 +168,90 @@ class Reranker:
 
         return finerank.explain.explain(
             text[: self._encoder.read_length(encoded, text)],
-            lambda texts: self._scorer.score(self._encoder.encode(encoded, texts)).logits.tolist(),
+            lambda texts: self.scorer.score(self._encoder.encode(encoded, texts)).logits.tolist(),
             self._encoder.token_spans,
+            words=words,
         ).placed(place)
+
+    def encode(
+        self,
+        query: str,
+        documents: Sequence[str | Document],
+        *,
+        instruction: str | None = None,
+        max_length: int | None = None,
+        max_passage_tokens: int | None = None,
+        long_documents: str | None = None,
+    ) -> EncodedRequest:
+        """The first half of `rank`: what the model is to read. What is not given is as in the settings.
+
+        `instruction` goes where the template says {instruction}. `max_length` (tokens of a pair) and
+        `max_passage_tokens` can only lower what the model allows. Raises `InvalidInput`.
+        """
+        encoder = self._encoder
+        if max_length is not None and max_length < encoder.max_length:
+            encoder = encoder.shortened(max_length)
+        encoded = encoder.encode_query(self._put(query, instruction))
+        room = min(encoder.passage_room(encoded), max_passage_tokens or self.max_length)
+        checked = check_documents(documents)
+        if (long_documents or self.settings.long_documents) == "chunk":
+            return self._encode_chunked(encoder, encoded, checked, room)
+        texts = [strip_html(document.text).text if self.settings.clean else document.text for document in checked]
+        return EncodedRequest(checked, encoder.encode(encoded, texts, room), [1] * len(checked), [None] * len(checked))
+
+    def ranking(
+        self,
+        request: EncodedRequest,
+        scores: Scores,
+        *,
+        top_n: int | None = None,
+        threshold: float | None = None,
+        seconds: Mapping[str, float] | None = None,
+    ) -> Ranking:
+        """The second half of `rank`: the scores of the request's pairs, pooled and sorted."""
+        pooled: list[float] = []
+        truncated: list[bool] = []
+        best_spans: list[Span | None] = []
+        logits = scores.logits.tolist()
+        first = 0
+        for count in request.counts:
+            logit, best = pool(logits[first : first + count], self.settings.pooling)
+            pooled.append(logit)
+            truncated.append(any(pair.truncated for pair in request.pairs[first : first + count]))
+            best_spans.append(request.spans[first + best])
+            first += count
+        usage = Usage(
+            pairs=len(request.pairs),
+            tokens=sum(len(pair) for pair in request.pairs),
+            truncated=sum(truncated),
+            cached=int(scores.cached.sum()),
+            seconds=seconds or {},
+        )
+        results = rank_by_score(
+            request.documents,
+            pooled,
+            truncated=truncated,
+            best_spans=best_spans,
+            probabilities=[self.calibration.probability(logit) for logit in pooled] if self.calibration else None,
+            top_n=top_n,
+            threshold=self.settings.threshold if threshold is None else threshold,
+        )
+        return Ranking(results, self.model, usage, scores.degraded)
+
+    def scoring_with(self, scorer: PairScorer) -> Self:
+        """The same model, its pairs scored by `scorer`: a queue that other requests share, say."""
+        return type(self)(
+            self._encoder,
+            scorer,
+            settings=self.settings,
+            device=self.device,
+            files=self.files,
+            calibration=self.calibration,
+        )
 
     def close(self) -> None:
         """Release the model's memory and the cache's file."""
-        self._scorer.close()
+        self.scorer.close()
 
     def __enter__(self) -> Self:
         return self
@@ -195,76 +276,47 @@ class Reranker:
         if top_n is not None and (not isinstance(top_n, int) or top_n < 0):
             raise InvalidSetting(f"top_n={top_n!r}: must be a whole number, 0 or more")
         check_threshold(threshold)
-        threshold = self.settings.threshold if threshold is None else threshold
         start = time.perf_counter()
         jobs = []
         for index, (query, documents) in enumerate(requests):
             with _placed(place, index):
-                jobs.append(self._encode(query, check_documents(documents)))
+                jobs.append(self.encode(query, documents))
         encode_s = time.perf_counter() - start
-        scores = self._scorer.score([pair for job in jobs for pair in job.pairs], progress)
+        scores = self.scorer.score([pair for job in jobs for pair in job.pairs], progress)
         seconds = {"encode": encode_s, "forward": scores.seconds}
         rankings, first = [], 0
         for index, job in enumerate(jobs):
             last = first + len(job.pairs)
+            part = replace(scores, logits=scores.logits[first:last], cached=scores.cached[first:last])
             with _placed(place, index):
-                rankings.append(self._ranking(job, scores, slice(first, last), top_n, threshold))
+                rankings.append(self.ranking(job, part, top_n=top_n, threshold=threshold))
             first = last
         seconds["total"] = time.perf_counter() - start
         return [replace(ranking, usage=replace(ranking.usage, seconds=seconds)) for ranking in rankings]
 
-    def _encode_query(self, query: str) -> EncodedQuery:
-        return self._encoder.encode_query(self.settings.template.replace("{query}", check_query(query)))
+    def _put(self, query: str, instruction: str | None = None) -> str:
+        """The query, checked, as the template puts it to the model."""
+        parts = {"query": check_query(query), "instruction": instruction or ""}
+        if instruction and "{instruction}" not in self.settings.template:
+            raise InvalidInput(
+                "instruction: this model takes none; leave it out, or set a template with {instruction} and {query}"
+            )
+        return _PLACES.sub(lambda place: parts[place[1]], self.settings.template)
 
-    def _encode(self, query: str, documents: list[Document]) -> _Job:
-        encoded = self._encode_query(query)
-        if self.settings.long_documents == "chunk":
-            return self._encode_chunked(encoded, documents)
-        texts = [strip_html(document.text).text if self.settings.clean else document.text for document in documents]
-        return _Job(documents, self._encoder.encode(encoded, texts), [1] * len(documents), [None] * len(documents))
-
-    def _encode_chunked(self, query: EncodedQuery, documents: list[Document]) -> _Job:
-        room = self._encoder.passage_room(query)
+    def _encode_chunked(
+        self, encoder: PairEncoder, query: EncodedQuery, documents: list[Document], room: int
+    ) -> EncodedRequest:
         passages: list[str] = []
         spans: list[Span | None] = []
         counts = []
         for document in documents:
             clean = strip_html(document.text) if self.settings.clean else None
             text = clean.text if clean else document.text
-            chunks = chunk_spans(text, self._encoder.count_tokens, room, self.settings.chunk_overlap)
+            chunks = chunk_spans(text, encoder.count_tokens, room, self.settings.chunk_overlap)
             passages += [text[start:end] for start, end in chunks]
             spans += [clean.original_span(chunk) if clean else chunk for chunk in chunks]
             counts.append(len(chunks))
-        return _Job(documents, self._encoder.encode(query, passages), counts, spans)
-
-    def _ranking(self, job: _Job, scores: Scores, part: slice, top_n: int | None, threshold: float | None) -> Ranking:
-        logits = scores.logits[part].tolist()
-        pooled: list[float] = []
-        truncated: list[bool] = []
-        best_spans: list[Span | None] = []
-        first = 0
-        for count in job.counts:
-            logit, best = pool(logits[first : first + count], self.settings.pooling)
-            pooled.append(logit)
-            truncated.append(any(pair.truncated for pair in job.pairs[first : first + count]))
-            best_spans.append(job.spans[first + best])
-            first += count
-        usage = Usage(
-            pairs=len(job.pairs),
-            tokens=sum(len(pair) for pair in job.pairs),
-            truncated=sum(truncated),
-            cached=int(scores.cached[part].sum()),
-        )
-        results = rank_by_score(
-            job.documents,
-            pooled,
-            truncated=truncated,
-            best_spans=best_spans,
-            probabilities=[self.calibration.probability(logit) for logit in pooled] if self.calibration else None,
-            top_n=top_n,
-            threshold=threshold,
-        )
-        return Ranking(results, self.model, usage, scores.degraded)
+        return EncodedRequest(documents, encoder.encode(query, passages), counts, spans)
 
 
 @contextmanager

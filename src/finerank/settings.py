@@ -1,7 +1,9 @@
 """Every option once: name, default, allowed values, help. The only reader of the environment and of finerank.toml.
 
 A value given in code or on the command line wins over `FINERANK_<NAME>` in the environment, which wins over
-`finerank.toml` (in the working directory, or where `FINERANK_CONFIG` points), which wins over the default.
+`finerank.toml` (in the working directory, or where `FINERANK_CONFIG` points), which wins over the default. The engine's
+options stand at the top of the file; those of the server in its table `[serve]`, and in `FINERANK_SERVE_<NAME>`;
+those of the pipeline in `[rag]`, and in `FINERANK_RAG_<NAME>`.
 """
 
 import os
@@ -11,7 +13,7 @@ from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
 from pathlib import Path
 from types import NoneType
-from typing import Any, Literal, Self, TypedDict, get_args, get_origin
+from typing import Any, ClassVar, Literal, Self, TypedDict, get_args, get_origin
 
 from finerank.errors import InvalidSetting
 
@@ -50,8 +52,61 @@ def _option(default: Any, help: str) -> Any:  # noqa: ANN401 - what dataclasses.
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
-    """Validated options. Build it with `Settings.load`."""
+class _Options:
+    """A group of options: one table of finerank.toml."""
+
+    TABLE: ClassVar[str] = ""
+
+    @classmethod
+    def load(cls, **given: object) -> Self:
+        """Options from defaults, finerank.toml, the environment and `given`, the later over the earlier.
+
+        A given None means "not given". Raises `InvalidSetting` on an unknown name or a wrong value.
+        """
+        return cls(**{name: value for name, (value, _) in cls._found(given).items()})
+
+    @classmethod
+    def origins(cls, **given: object) -> list[tuple[str, object, str]]:
+        """Every option as (name, value, where the value comes from)."""
+        found, loaded = cls._found(given), cls.load(**given)
+        return [
+            (option.name, getattr(loaded, option.name), found.get(option.name, ("", "default"))[1])
+            for option in fields(cls)
+        ]
+
+    @classmethod
+    def _found(cls, given: Mapping[str, object]) -> dict[str, tuple[Any, str]]:
+        """Option name to its value and where that was found."""
+        layers = (
+            _from_toml(cls.TABLE),
+            _from_environment(cls),
+            {name: (value, "given") for name, value in given.items() if value is not None},
+        )
+        found = {name: value for layer in layers for name, value in _with_dtype(layer).items()}
+        known = {option.name for option in fields(cls)}
+        for name in found:
+            if name not in known:
+                near = get_close_matches(name, known, n=1)
+                hint = f"; did you mean {near[0]}?" if near else f"; the options are {', '.join(sorted(known))}"
+                raise InvalidSetting(f"unknown option {name!r}{hint}")
+        return found
+
+    def _check(self, **lowest: float) -> None:
+        """Raise `InvalidSetting` on a wrong type, or on a value lower than it may be."""
+        for option in fields(self):
+            _check_type(option.name, getattr(self, option.name), option.type)
+        for name, low in lowest.items():
+            value = getattr(self, name)
+            if value is not None and value < low:
+                raise InvalidSetting(f"{name}={value}: must be at least {low}")
+
+
+@dataclass(frozen=True, slots=True)
+class Settings(_Options):
+    """The engine's options, validated. Build it with `Settings.load`.
+
+    `use_fp16=True` is understood as dtype="fp16", False as "fp32".
+    """
 
     model: str = _option(DEFAULT_MODEL, "hub id, local folder, .onnx file, or the name of an embedded model")
     revision: str | None = _option(None, "branch, tag or commit of a hub model")
@@ -69,7 +124,9 @@ class Settings:
     deterministic: bool = _option(False, "score every pair alone: bit-identical logits in any company")
     threshold: float | None = _option(None, "drop documents whose score (0..1) is below this")
     calibration: str = _option("auto", "auto takes the model folder's calibration.json, if any; off; or a file's path")
-    template: str = _option("{query}", "how the query is put to the model; must contain {query}")
+    template: str = _option(
+        "{query}", "how the query is put to the model: {query}, and {instruction} where one is given"
+    )
     long_documents: Literal["truncate", "chunk"] = _option("truncate", "cut long documents, or score them in passages")
     chunk_overlap: int = _option(32, "tokens that neighbouring passages of a chunked document share, at most")
     pooling: Literal["max", "first", "mean"] = _option(
@@ -80,34 +137,56 @@ class Settings:
     cache_entries: int = _option(1_000_000, "scores the cache keeps before the oldest go")
 
     def __post_init__(self) -> None:
-        for option in fields(self):
-            _check_type(option.name, getattr(self, option.name), option.type)
-        for name, low in (("threads", 1), ("max_length", 8), ("batch_tokens", 1), ("cache_entries", 1)):
-            value = getattr(self, name)
-            if value is not None and value < low:
-                raise InvalidSetting(f"{name}={value}: must be at least {low}")
-        if self.chunk_overlap < 0:
-            raise InvalidSetting(f"chunk_overlap={self.chunk_overlap}: must be 0 or more")
+        self._check(threads=1, max_length=8, batch_tokens=1, cache_entries=1, chunk_overlap=0)
         if "{query}" not in self.template:
             raise InvalidSetting(f"template={self.template!r}: must contain {{query}}")
         check_threshold(self.threshold)
 
-    @classmethod
-    def load(cls, **given: object) -> Self:
-        """Settings from defaults, finerank.toml, the environment and `given`, the later over the earlier.
 
-        `use_fp16=True` is understood as dtype="fp16", False as "fp32". A given None means "not given".
-        Raises `InvalidSetting` on an unknown name or a wrong value.
-        """
-        layers = (_from_toml(), _from_environment(), {k: v for k, v in given.items() if v is not None})
-        values = {name: value for layer in layers for name, value in _with_dtype(layer).items()}
-        known = {option.name for option in fields(cls)}
-        for name in values:
-            if name not in known:
-                near = get_close_matches(name, known, n=1)
-                hint = f"; did you mean {near[0]}?" if near else f"; the options are {', '.join(sorted(known))}"
-                raise InvalidSetting(f"unknown option {name!r}{hint}")
-        return cls(**values)  # type: ignore[arg-type]
+@dataclass(frozen=True, slots=True)
+class ServeSettings(_Options):
+    """The server's options, validated. Build it with `ServeSettings.load`."""
+
+    TABLE: ClassVar[str] = "serve"
+
+    host: str = _option("127.0.0.1", "address to listen on; 0.0.0.0 for every network, which needs API keys")
+    port: int = _option(8000, "port to listen on; 0 takes a free one")
+    more_models: tuple[str, ...] = _option(
+        (), "models to serve beside the first, by name in a request; comma-separated"
+    )
+    api_keys: tuple[str, ...] = _option((), "keys that callers must send, comma-separated; better in a file")
+    api_keys_file: str | None = _option(None, "file with one API key a line")
+    auth: Literal["auto", "off"] = _option(
+        "auto", "off lets anyone in who reaches the port; auto only on loopback without keys"
+    )
+    cors_origins: tuple[str, ...] = _option((), "web origins that may call from a browser, comma-separated; * for all")
+    max_body_mb: int = _option(16, "largest request body in megabytes (10^6 bytes)")
+    max_documents: int = _option(2000, "most documents in a request")
+    max_request_tokens: int = _option(1_000_000, "most tokens in a request, counted in pairs as the model reads them")
+    max_queue_tokens: int = _option(250_000, "most tokens waiting; a request beyond is refused with 429")
+    max_requests: int = _option(256, "most requests being read, waiting or answered at once; one beyond gets 429")
+    timeout_s: float = _option(60.0, "seconds after which a request is given up; X-Request-Timeout may ask for fewer")
+    shutdown_s: float = _option(30.0, "seconds that accepted requests may take once the server is told to stop")
+    idle_unload_s: float | None = _option(None, "unload a model unused for so many seconds; the next request loads it")
+    fail_open: bool = _option(False, "when scoring fails or is late, return the caller's own order, marked degraded")
+    log_text: bool = _option(False, "write queries and documents into the log")
+    state_dir: str | None = _option(
+        None, "where ranking health is kept over a restart; unset is finerank's cache folder"
+    )
+    health_window_s: float = _option(3600.0, "seconds that ranking health looks back")
+    low_score: float = _option(0.3, "scores below this count as low in ranking health")
+    alert_webhook: str | None = _option(None, "URL that gets ranking-health alerts as JSON")
+
+    def __post_init__(self) -> None:
+        at_least_one = ("max_body_mb", "max_documents", "max_request_tokens", "max_queue_tokens", "max_requests")
+        self._check(port=0, shutdown_s=0, **dict.fromkeys(at_least_one, 1))
+        for name in ("timeout_s", "idle_unload_s", "health_window_s"):
+            value = getattr(self, name)
+            if value is not None and value <= 0:
+                raise InvalidSetting(f"{name}={value}: must be more than 0")
+        if self.port > 65535:
+            raise InvalidSetting(f"port={self.port}: ports end at 65535")
+        check_threshold(self.low_score)
 
 
 def check_threshold(threshold: float | None) -> None:
@@ -116,9 +195,9 @@ def check_threshold(threshold: float | None) -> None:
         raise InvalidSetting(f"threshold={threshold!r}: scores lie between 0 and 1")
 
 
-def option_help(name: str) -> str:
+def option_help(name: str, options: type[_Options] = Settings) -> str:
     """The help text of one option."""
-    return next(str(option.metadata["help"]) for option in fields(Settings) if option.name == name)
+    return next(str(option.metadata["help"]) for option in fields(options) if option.name == name)
 
 
 def cache_dir() -> Path:
@@ -128,18 +207,23 @@ def cache_dir() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "finerank"
 
 
-def _with_dtype(values: dict[str, object]) -> dict[str, object]:
-    """The values with `use_fp16` as a dtype."""
-    if "use_fp16" not in values:
-        return values
-    _check_type("use_fp16", values["use_fp16"], bool)
-    if "dtype" in values:
-        raise InvalidSetting(f"use_fp16={values['use_fp16']} and dtype={values['dtype']!r}: give one of them")
-    dtype = "fp16" if values["use_fp16"] else "fp32"
-    return {**{name: value for name, value in values.items() if name != "use_fp16"}, "dtype": dtype}
+_Found = dict[str, tuple[object, str]]
+"""Option name to its value and where that was found."""
 
 
-def _from_toml() -> dict[str, object]:
+def _with_dtype(found: _Found) -> _Found:
+    """The same with `use_fp16` as a dtype."""
+    if "use_fp16" not in found:
+        return found
+    value, origin = found["use_fp16"]
+    _check_type("use_fp16", value, bool)
+    if "dtype" in found:
+        raise InvalidSetting(f"use_fp16={value} and dtype={found['dtype'][0]!r}: give one of them")
+    rest = {name: entry for name, entry in found.items() if name != "use_fp16"}
+    return {**rest, "dtype": ("fp16" if value else "fp32", origin)}
+
+
+def _from_toml(table: str) -> _Found:
     given = os.environ.get("FINERANK_CONFIG")
     path = Path(given or "finerank.toml")
     if not path.is_file():
@@ -147,27 +231,33 @@ def _from_toml() -> dict[str, object]:
             raise InvalidSetting(f"FINERANK_CONFIG={given}: no such file")
         return {}
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InvalidSetting(f"{path}: not readable as TOML: {error}") from error
-    # Tables are sections of other parts of finerank; the options of the engine stand at the top.
-    return {name: value for name, value in table.items() if not isinstance(value, dict)}
+    if not table:  # the engine's options stand at the top, beside the tables of other parts of finerank
+        values = {name: value for name, value in content.items() if not isinstance(value, dict)}
+    else:
+        values = content.get(table, {})
+        if not isinstance(values, dict):
+            raise InvalidSetting(f"{path}: {table} must be a table, [{table}]")
+    return {name: (tuple(v) if isinstance(v, list) else v, str(path)) for name, v in values.items()}
 
 
-def _from_environment() -> dict[str, object]:
-    values: dict[str, object] = {}
-    for option in fields(Settings):
-        name = f"FINERANK_{option.name.upper()}"
+def _from_environment(options: type[_Options]) -> _Found:
+    found: _Found = {}
+    prefix = f"FINERANK_{options.TABLE.upper()}_" if options.TABLE else "FINERANK_"
+    for option in fields(options):
+        name = f"{prefix}{option.name.upper()}"
         if os.environ.get(name):
-            values[option.name] = _parse(name, os.environ[name], _members(option.type))
-    return values
+            found[option.name] = (_parse(name, os.environ[name], _members(option.type)), name)
+    return found
 
 
 def _members(type_: Any) -> tuple[Any, ...]:  # noqa: ANN401 - a type expression
-    """The plain types of an option: (int, NoneType) for `int | None`, (str,) for a Literal."""
+    """The plain types of an option: (int, NoneType) for `int | None`, (str,) for a Literal, (tuple,) for a tuple."""
     if get_origin(type_) is Literal:
         return (str,)
-    return get_args(type_) or (type_,)
+    return (tuple,) if get_origin(type_) is tuple else get_args(type_) or (type_,)
 
 
 def _parse(name: str, text: str, types: tuple[Any, ...]) -> object:
@@ -183,6 +273,8 @@ def _parse(name: str, text: str, types: tuple[Any, ...]) -> object:
         if text.lower() not in words:
             raise InvalidSetting(f"{name}={text}: must be true or false")
         return words[text.lower()]
+    if tuple in types:
+        return tuple(part.strip() for part in text.split(",") if part.strip())
     for number in (int, float):
         if number in types:
             try:
@@ -202,7 +294,55 @@ def _check_type(name: str, value: object, type_: Any) -> None:  # noqa: ANN401 -
         raise InvalidSetting(f"{name}={value!r}: must be {_names(types)}")
     if not isinstance(value, types + ((int,) if float in types else ())):
         raise InvalidSetting(f"{name}={value!r}: must be {_names(types)}")
+    kind = get_args(type_)[0] if isinstance(value, tuple) else None
+    if isinstance(value, tuple) and not all(isinstance(part, get_origin(kind) or str) for part in value):
+        raise InvalidSetting(f"{name}={value!r}: must be a list of {'strings' if kind is str else 'tables'}")
 
 
 def _names(types: tuple[Any, ...]) -> str:
-    return " or ".join("unset" if t is NoneType else t.__name__ for t in types)
+    words = {NoneType: "unset", tuple: "a list"}
+    return " or ".join(words.get(t, t.__name__) for t in types)
+
+
+@dataclass(frozen=True, slots=True)
+class RagSettings(_Options):
+    """The options of the pipeline, validated. Build it with `RagSettings.load`."""
+
+    TABLE: ClassVar[str] = "rag"
+
+    mode: Literal["hybrid", "vector", "text"] = _option("hybrid", "recall by vectors and words, or by one of them")
+    recall: int = _option(100, "passages the first stage finds")
+    light_model: str | None = _option(None, "a quick reranker that goes first; unset leaves that stage out")
+    light_top: int = _option(30, "passages it leaves to the reranker")
+    rerank_top: int = _option(10, "passages that are kept of the reranked ones")
+    prompt_top: int = _option(5, "passages that the answer is made from")
+    threshold: float = _option(0.3, "passages below this score (0..1) answer nothing")
+    rule_score: float = _option(0.7, "the rules drop only passages below this score (0..1)")
+    merge_overlap: float = _option(0.9, "passages that share this much of their terms (0..1) are merged")
+    gate: Literal["auto", "rerank", "blend", "keep"] = _option(
+        "auto", "trust the reranker's order, blend it with the first stage's or keep that; auto goes by the evidence"
+    )
+    rewrite: Literal["off", "template", "generator"] = _option("off", "what rewrites the question before recall")
+    rewrite_template: str = _option("{question}", "the question, rewritten; must contain {question}")
+    embedder: str = _option("finerank-embed", "finerank-embed, a local folder, a hub id, or an endpoint's URL")
+    embedder_model: str = _option("", "the model an embedding endpoint shall use")
+    embedder_key: str = field(default="", repr=False, metadata={"help": "the embedding endpoint's key"})
+    passage_terms: int = _option(200, "longest passage: words, or characters of scripts without spaces")
+    overlap_terms: int = _option(32, "terms that neighbouring passages share, at most")
+    generator_url: str = _option("", "an OpenAI-compatible endpoint, as http://localhost:11434/v1; empty: none")
+    generator_model: str = _option("", "the model it shall use")
+    generator_key: str = field(default="", repr=False, metadata={"help": "its key"})
+    generator_timeout_s: float = _option(60.0, "seconds without a word from it that are too many")
+    answer_cache_s: float = _option(3600.0, "seconds an answer is kept for the same question; 0 keeps none")
+    rules: tuple[Mapping[str, object], ...] = _option((), "the tables [[rag.rules]]: what is dropped, and why")
+
+    def __post_init__(self) -> None:
+        at_least_one = ("recall", "light_top", "rerank_top", "prompt_top", "passage_terms")
+        self._check(overlap_terms=0, answer_cache_s=0, **dict.fromkeys(at_least_one, 1))
+        for name in ("threshold", "rule_score", "merge_overlap"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise InvalidSetting(f"{name}={getattr(self, name)}: must lie between 0 and 1")
+        if self.generator_timeout_s <= 0:
+            raise InvalidSetting(f"generator_timeout_s={self.generator_timeout_s}: must be more than 0")
+        if "{question}" not in self.rewrite_template:
+            raise InvalidSetting(f"rewrite_template={self.rewrite_template!r}: must contain {{question}}")

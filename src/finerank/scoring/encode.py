@@ -82,9 +82,13 @@ class PairEncoder:
         (ids,) = self._tokenize([query], self._query_length)
         return EncodedQuery(ids[: self._query_length], len(ids) > self._query_length)
 
-    def encode(self, query: EncodedQuery, passages: Sequence[str]) -> list[EncodedPair]:
-        """One pair a passage, each at most max_length tokens."""
-        room = self.passage_room(query)
+    def shortened(self, max_length: int) -> "PairEncoder":
+        """The same for shorter pairs. Raises `InvalidSetting` when there is no room in them."""
+        return PairEncoder(self._tokenizer, max_length)
+
+    def encode(self, query: EncodedQuery, passages: Sequence[str], room: int | None = None) -> list[EncodedPair]:
+        """One pair a passage, each at most max_length tokens, and at most `room` of them the passage's."""
+        room = self.passage_room(query) if room is None else room
         return [self._pair(query, ids, room) for ids in self._tokenize(passages, room)]
 
     def passage_room(self, query: EncodedQuery) -> int:

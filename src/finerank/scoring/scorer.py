@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +34,29 @@ class Scores:
     cached: NDArray[np.bool_]
     seconds: float = 0.0
     degraded: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Lookup:
+    """What the cache knows of some pairs: each pair's key, the logits found, and the positions of the first pair of
+    every key that was not."""
+
+    keys: list[bytes]
+    found: dict[bytes, float]
+    misses: list[int]
+
+
+class BatchTooLarge(Exception):
+    """A batch did not fit into memory; `max_batch_tokens` is lower now, and its pairs are to be planned again."""
+
+
+class PairScorer(Protocol):
+    """Whatever turns encoded pairs into logits: a `Scorer`, or a queue in front of one."""
+
+    @property
+    def backend(self) -> ScoringBackend: ...
+    def score(self, pairs: Sequence[EncodedPair], progress: Progress | None = None) -> Scores: ...
+    def close(self) -> None: ...
 
 
 class Scorer:
@@ -64,25 +88,57 @@ class Scorer:
 
         Raises `OutOfMemory` when even one pair does not fit and there is no fallback.
         """
+        lookup = self.look_up(pairs)
+        start = time.perf_counter()
+        logits, degraded = self._forward_all([pairs[index] for index in lookup.misses], progress)
+        return self.settle(lookup, logits, time.perf_counter() - start, degraded)
+
+    def look_up(self, pairs: Sequence[EncodedPair]) -> Lookup:
+        """What the cache knows of these pairs."""
         if self._closed:
             raise FinerankError("the reranker is closed; load it again")
         keys = [pair_key(self._namespace, pair) for pair in pairs]
         first_of = {key: index for index, key in reversed(list(enumerate(keys)))}
-        found = self._look_up(list(first_of))
-        misses = [index for key, index in first_of.items() if key not in found]
-        start = time.perf_counter()
-        logits, degraded = self._forward_all([pairs[index] for index in misses], progress)
-        seconds = time.perf_counter() - start
-        fresh = {keys[index]: logit for index, logit in zip(misses, logits, strict=True)}
+        found: dict[bytes, float] = {}
+        if self._cache is not None:
+            unique = list(first_of)
+            cached = zip(unique, self._cache.get_many(unique), strict=True)
+            found = {key: logit for key, logit in cached if logit is not None}
+        return Lookup(keys, found, [index for key, index in first_of.items() if key not in found])
+
+    def settle(self, lookup: Lookup, logits: Sequence[float], seconds: float, degraded: str = "") -> Scores:
+        """The scores of all the pairs looked up, from the logits of those missed; the cache gets these."""
+        keys = lookup.keys
+        fresh = {keys[index]: logit for index, logit in zip(lookup.misses, logits, strict=True)}
         if self._cache is not None and not degraded:
-            self._keep({key: logit for key, logit in fresh.items() if np.isfinite(logit)})
-        known = {**found, **fresh}
+            self._keep(self._cache, {key: logit for key, logit in fresh.items() if np.isfinite(logit)})
+        known = {**lookup.found, **fresh}
         return Scores(
             logits=np.array([known[key] for key in keys], np.float64),
-            cached=np.array([key in found for key in keys], np.bool_),
+            cached=np.array([key in lookup.found for key in keys], np.bool_),
             seconds=seconds,
             degraded=degraded,
         )
+
+    def plan(self, lengths: Sequence[int]) -> list[list[int]]:
+        """Pairs of these lengths in batches, by position."""
+        budget = 1 if self._deterministic else self.max_batch_tokens
+        return plan_batches(lengths, budget, padded=self.backend.padded)
+
+    def forward(self, pairs: Sequence[EncodedPair]) -> tuple[NDArray[np.float32], str]:
+        """The logits of one batch, and why they were not made as asked, if so.
+
+        Raises `BatchTooLarge` after lowering the budget, or `OutOfMemory` when a single pair does not fit and there is
+        no fallback.
+        """
+        try:
+            with self._forward_lock:  # one batch at a time: two would double the memory, and gain nothing
+                return self.backend.forward(Batch.of(pairs)), ""
+        except OutOfMemory as error:
+            if len(pairs) > 1:
+                self.max_batch_tokens = min(self.max_batch_tokens, sum(len(pair) for pair in pairs) // 2)
+                raise BatchTooLarge from error
+            return self._fall_back(pairs[0], error)
 
     def close(self) -> None:
         """Release the model and the cache; a second call does nothing."""
@@ -93,34 +149,25 @@ class Scorer:
             if resource is not None:
                 resource.close()
 
-    def _look_up(self, keys: list[bytes]) -> dict[bytes, float]:
-        if self._cache is None:
-            return {}
-        return {key: logit for key, logit in zip(keys, self._cache.get_many(keys), strict=True) if logit is not None}
-
-    def _keep(self, logits: dict[bytes, float]) -> None:
+    def _keep(self, cache: ScoreCache, logits: dict[bytes, float]) -> None:
         """Put scores into the cache. They are computed: a full disk is reported, and costs no ranking."""
         try:
-            if self._cache is not None:
-                self._cache.put_many(logits.items())
+            cache.put_many(logits.items())
         except CacheError as error:
             logger.warning("scores are not cached: %s", error)
 
     def _forward_all(self, pairs: Sequence[EncodedPair], progress: Progress | None) -> tuple[list[float], str]:
         logits = [0.0] * len(pairs)
         done, degraded = 0, ""
-        waiting = self._plan(pairs, range(len(pairs)))
+        waiting = self._groups(pairs, range(len(pairs)))
         while waiting:
             group = waiting.pop()
             try:
-                with self._forward_lock:  # one batch at a time: two would double the memory, and gain nothing
-                    values = self.backend.forward(Batch.of([pairs[index] for index in group]))
-            except OutOfMemory as error:
-                if len(group) > 1:
-                    self.max_batch_tokens = min(self.max_batch_tokens, sum(len(pairs[i]) for i in group) // 2)
-                    waiting = self._plan(pairs, [*group, *(index for later in waiting for index in later)])
-                    continue
-                values, degraded = self._fall_back(pairs[group[0]], error)
+                values, reason = self.forward([pairs[index] for index in group])
+            except BatchTooLarge:
+                waiting = self._groups(pairs, [*group, *(index for later in waiting for index in later)])
+                continue
+            degraded = reason or degraded
             for index, value in zip(group, values, strict=True):
                 logits[index] = float(value)
             done += len(group)
@@ -128,10 +175,9 @@ class Scorer:
                 progress(done, len(pairs))
         return logits, degraded
 
-    def _plan(self, pairs: Sequence[EncodedPair], indices: Sequence[int]) -> list[list[int]]:
+    def _groups(self, pairs: Sequence[EncodedPair], indices: Sequence[int]) -> list[list[int]]:
         """The pairs at `indices` in batches, the one to begin with last."""
-        budget = 1 if self._deterministic else self.max_batch_tokens
-        plan = plan_batches([len(pairs[index]) for index in indices], budget, padded=self.backend.padded)
+        plan = self.plan([len(pairs[index]) for index in indices])
         return [[indices[position] for position in group] for group in reversed(plan)]
 
     def _fall_back(self, pair: EncodedPair, error: OutOfMemory) -> tuple[NDArray[np.float32], str]:
