@@ -21,6 +21,7 @@ void add_attended(const Model& model, const Layer& layer, const float* ctx, floa
   const Rows<P> inputs = prepared(P{}, ctx, attention, rows, attention, scratch.narrow, scratch.row_scale);
   multiply<P>(inputs, rows, layer.out, 0, 0, width, [&](int row, int column, Floats value) {
     float* place = x + static_cast<long>(row) * width + column;
+    fetch_next_panel(place);
     store(place, add(load(place), add(value, load(layer.out.bias + column))));
   });
   for (int r = 0; r < rows; ++r, x += width)

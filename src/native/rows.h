@@ -61,11 +61,18 @@ inline Floats gelu(Fp32, Floats x, finerank::Gelu kind) {
   return kind == finerank::Gelu::kErf ? gelu_erf(x) : gelu_tanh(x);
 }
 
+// The results of a product lie a row apart, which no hardware prefetcher follows: asks for the ones a panel on.
+inline void fetch_next_panel(const float* place) {
+  _mm_prefetch(reinterpret_cast<const char*>(place + kPanel), _MM_HINT_T0);
+}
+
 // out[row] = inputs[row] W^T + b over columns [first, last) of a Linear of one chunk.
 template <class P>
 void project(const Rows<P>& inputs, int rows, const Linear& linear, int first, int last, float* out, long stride) {
   multiply<P>(inputs, rows, linear, 0, first, last, [&](int row, int column, Floats value) {
-    store(out + row * stride + column, add(value, load(linear.bias + column)));
+    float* place = out + row * stride + column;
+    fetch_next_panel(place);
+    store(place, add(value, load(linear.bias + column)));
   });
 }
 

@@ -11,7 +11,7 @@ import logging
 import shutil
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from inspect import signature
 from pathlib import Path
 from typing import Any, Literal
@@ -87,6 +87,8 @@ def export(model: str, out: Path, precision: Precision = "fp32") -> Parity:
     files = find_model(model)
     if files.backend == "onnx":
         raise InvalidSetting(f"{model}: is ONNX already; export its safetensors folder instead")
+    if files.backend == "native":
+        files = replace(files, backend="torch")  # whose logits are the reference, in fp32
     part = out.with_name(f"{out.name}.part")
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
