@@ -120,7 +120,9 @@ class Settings(_Options):
     fallback: Literal["raise", "cpu"] = _option("raise", "when even one pair does not fit on the GPU: raise, or go on")
     threads: int | None = _option(None, "CPU threads; unset leaves it to the runtime")
     max_length: int | None = _option(None, "longest pair in tokens; unset is what the model was tuned for")
-    batch_tokens: int | None = _option(None, "tokens per batch; unset is 1024 on a CPU, 65536 on CUDA, 8192 on MPS")
+    batch_tokens: int | None = _option(
+        None, "tokens per batch; unset is 2048 natively, else 1024 on a CPU, 65536 on CUDA, 8192 on MPS"
+    )
     deterministic: bool = _option(False, "score every pair alone: bit-identical logits in any company")
     threshold: float | None = _option(None, "drop documents whose score (0..1) is below this")
     calibration: str = _option("auto", "auto takes the model folder's calibration.json, if any; off; or a file's path")

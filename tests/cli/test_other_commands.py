@@ -81,7 +81,7 @@ def test_the_doctor_finds_the_default_model_well():
     assert report["gpu"][0]["name"] == "GPU driver"
     assert "all is well" in run("doctor").output
     lines = [json.loads(line) for line in run("doctor", "--jsonl").output.splitlines()]
-    assert {line["section"] for line in lines} == {"versions", "machine", "gpu", "model"}
+    assert {line["section"] for line in lines} == {"versions", "machine", "cpu", "gpu", "model"}
 
 
 def test_the_doctor_says_what_is_wrong_and_the_remedy(tmp_path: Path):

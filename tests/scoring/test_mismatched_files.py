@@ -104,7 +104,7 @@ def test_a_model_too_large_for_the_device_says_so(make_model: MakeModel, monkeyp
 
     monkeypatch.setattr(torch.Tensor, "to", no_room)
     with pytest.raises(OutOfMemory, match="smaller model"):
-        Reranker.from_pretrained(make_model("bert"), device="cpu")
+        Reranker.from_pretrained(make_model("bert"), device="cpu", backend="torch")
 
 
 @pytest.mark.parametrize("separator", [" ", "\n\n", " \n \n "])

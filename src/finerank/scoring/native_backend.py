@@ -43,11 +43,16 @@ class NativeBackend:
         family = FAMILIES[config["model_type"]]
         config["intermediate_size"] = tensors[f"{family.prefix}encoder.layer.0.intermediate.dense.bias"].shape[0]
         self._words = tensors[f"{family.prefix}embeddings.word_embeddings.weight"]
-        _check_sizes(files, len(self._words.stored), tensors[f"{family.out}.weight"].shape[0])
+        positions = tensors[f"{family.prefix}embeddings.position_embeddings.weight"].shape[0] - files.first_position
+        _check_sizes(files, self._words.shape[0], positions, tensors[f"{family.out}.weight"].shape[0])
         int16 = device.precision == "int16"
         self._threads = threads or usable_cpus()
+        try:
+            arrays = packed_weights(files, config, tensors, int16=int16)
+        except MemoryError as error:
+            raise OutOfMemory("no memory to pack the weights") from error
         self._engine = _native.Engine(
-            dict(packed_weights(files, config, tensors, int16=int16)),
+            dict(arrays),
             instruction_set or sets[0],
             int16=int16,
             hidden=config["hidden_size"],
@@ -76,12 +81,12 @@ class NativeBackend:
         del self._engine, self._words
 
 
-def _check_sizes(files: ModelFiles, words: int, labels: int) -> None:
+def _check_sizes(files: ModelFiles, words: int, positions: int, labels: int) -> None:
     vocabulary = int(files.config.get("vocab_size", 0))
-    if words < vocabulary:
+    if words < vocabulary or positions < files.usable_length:
         raise BrokenModel(
-            f"{files.name}: weights for {words} token ids, and config.json says {vocabulary}. They belong to different "
-            "models; download both again."
+            f"{files.name}: weights for {words} token ids and {positions} positions, and config.json says {vocabulary} "
+            f"and {files.usable_length}. They belong to different models; download both again."
         )
     if labels != 1:
         raise UnsupportedModel(f"{files.name}: has {labels} labels; a reranker has one.")
