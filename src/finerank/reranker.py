@@ -36,7 +36,8 @@ from finerank.text.pool import pool
 _PLACES = re.compile(r"\{(query|instruction)\}")
 
 BATCH_TOKENS = {"native": 2048, "cpu": 1024, "mps": 8192, "cuda": 65536}
-"""Tokens per batch by kind of device, and in our own engine. On a CPU small batches stay in its cache: 1024 was fastest of 512 to 4096."""
+"""Tokens per batch by kind of device, and in our own engine. On a CPU small batches stay in its cache: with torch 1024
+was fastest of 512 to 4096."""
 
 
 @dataclass(frozen=True, slots=True)

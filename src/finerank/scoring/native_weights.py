@@ -69,8 +69,10 @@ def packed_weights(files: ModelFiles, config: Mapping[str, Any], tensors: Tensor
 
 
 def _key(files: ModelFiles, int16: bool) -> str:
-    """Names the weights by path, size and times of change: hashing their content takes longer than packing it. Nobody sets
-    a file's ctime, so that new content under an old date is seen too."""
+    """Names the weights by path, size and times of change: hashing their content takes longer than packing it.
+
+    Nobody sets a file's ctime, so that new content under an old date is seen too.
+    """
     stats = [(path.resolve(), path.stat()) for path in (files.folder / "config.json", *files.weights)]
     seen = [(str(path), stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns) for path, stat in stats]
     return hashlib.sha256(json.dumps([_VERSION, int16, seen]).encode()).hexdigest()[:32]
