@@ -16,7 +16,7 @@ help: ## list the targets
 demo: .venv/base model ## set up, and rank real text with a real model
 	@$(BIN)/finerank demo $(if $(LANG_),--lang $(LANG_))
 
-test: .venv/dev model .assets/xlm-roberta-tokenizer/tokenizer.json ## set up, and run every test
+test: .venv/dev .venv/chromium model .assets/xlm-roberta-tokenizer/tokenizer.json ## set up, and run every test
 	@$(BIN)/pytest -q $(ARGS)
 
 check: .venv/dev ## formatting, lint, types and the import rule
@@ -62,6 +62,13 @@ src/finerank/models/ms-marco-MiniLM-L-12-v2-int8/model.onnx: | .venv/base
 	@echo "installing the development tools, torch among them, into .venv"
 	@$(PIP) "torch==$(TORCH)+cpu" 2>/dev/null || $(PIP) "torch==$(TORCH)"
 	@$(PIP) -e '.[dev]'
+	@touch $@
+
+# The page's tests drive Debian's Chromium, or the browser at CHROMIUM.
+.venv/chromium: | .venv/bin/python
+	@command -v "$${CHROMIUM:-chromium}" >/dev/null || { echo "installing chromium" && \
+	  $(if $(filter 0,$(shell id -u)),,sudo) sh -c 'apt-get update -qq && apt-get install -y -qq chromium' >/dev/null; } || \
+	  (echo "no Chromium: install it, or set CHROMIUM to a browser's path" && exit 1)
 	@touch $@
 
 # A peer that cannot be installed is left out, and the comparison says so.

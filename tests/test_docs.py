@@ -7,28 +7,31 @@ from pathlib import Path
 
 import pytest
 
-from finerank.settings import RagSettings, Settings
+from finerank.settings import RagSettings, ServeSettings, Settings
 from finerank.training.losses import LOSS_NAMES
 from finerank.training.options import TrainSettings
 from finerank.training.pretrain import PretrainSettings
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [
+    page
+    for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
+    if "```python\n" in page.read_text(encoding="utf-8")
+]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_the_examples_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
     blocks = re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
-    assert blocks
     names: dict[str, object] = {}
     for block in blocks:
         exec(compile(block, page.name, "exec"), names)
 
 
-def guide_table(section: str) -> dict[str, tuple[str, str]]:
-    """By option: its default and its meaning, in a section of the guide."""
-    guide = (ROOT / "docs/guide.md").read_text(encoding="utf-8")
+def guide_table(section: str, page: str = "guide") -> dict[str, tuple[str, str]]:
+    """By option: its default and its meaning, in a section of the guide, or of another page."""
+    guide = (ROOT / f"docs/{page}.md").read_text(encoding="utf-8")
     _, _, rest = guide.partition(f"\n## {section}\n")
     rows = re.findall(r"^\| `(\w+)` \| `([^`]*)` \| (.*) \|$", rest.partition("\n## ")[0], re.M)
     return {name: (default, meaning) for name, default, meaning in rows}
@@ -37,6 +40,13 @@ def guide_table(section: str) -> dict[str, tuple[str, str]]:
 def test_every_option_is_in_the_guide_with_its_default():
     documented = {name: default for name, (default, _) in guide_table("Options").items()}
     assert documented == {option.name: str(option.default) for option in fields(Settings)}
+
+
+def test_every_option_of_the_server_is_documented_with_its_help():
+    documented = guide_table("Settings", "serving")
+    assert documented == {
+        option.name: (str(option.default), option.metadata["help"]) for option in fields(ServeSettings)
+    }
 
 
 @pytest.mark.parametrize(("section", "settings"), [("Train", TrainSettings), ("Pretrain", PretrainSettings)])
@@ -74,4 +84,5 @@ def test_every_file_of_the_map_exists():
     packaged = {
         str(path.relative_to(ROOT)) for path in (ROOT / "src/finerank").rglob("*.py") if path.name != "__init__.py"
     }
-    assert packaged <= set(paths)
+    folders = tuple(f"{path}/" for path in paths if (ROOT / path).is_dir())
+    assert {path for path in packaged if not path.startswith(folders)} <= set(paths)

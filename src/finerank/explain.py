@@ -59,19 +59,21 @@ class Explanation:
         return replace(self, sentences=sentences, words=words)
 
 
-def explain(text: str, score: ScoreTexts, token_spans: Callable[[str], Sequence[Span]]) -> Explanation:
-    """Occlude the sentences of `text`, then the words of the sentence that carries most."""
+def explain(
+    text: str, score: ScoreTexts, token_spans: Callable[[str], Sequence[Span]], *, words: bool = True
+) -> Explanation:
+    """Occlude the sentences of `text`, then, with `words`, the words of the sentence that carries most."""
     spans = _at_most(sentence_spans(text), MAX_PIECES) or [(0, len(text))]
     logit, *without = score([text, *(_without(text, span) for span in spans)])
     sentences = _pieces(text, spans, logit, without)
     best = max(sentences, key=lambda piece: piece.drop)
-    word_spans = _at_most(_word_spans(text, best.span, token_spans), MAX_PIECES)
-    words = _pieces(text, word_spans, logit, score([_without(text, span) for span in word_spans]))
+    word_spans = _at_most(_word_spans(text, best.span, token_spans), MAX_PIECES) if words else []
+    word_logits = score([_without(text, span) for span in word_spans]) if words else []
     others = [piece.drop for piece in sentences if piece is not best]
     return Explanation(
         logit=logit,
         sentences=sentences,
-        words=words,
+        words=_pieces(text, word_spans, logit, word_logits),
         top_drop=best.drop,
         random_drop=sum(others) / len(others) if others else None,
     )

@@ -147,8 +147,8 @@ class Reranker:
             for result in ranking
         ]
 
-    def explain(self, query: str, document: str | Document) -> Explanation:
-        """Which sentences, and which words of the best one, carry the document's score; see `Explanation`.
+    def explain(self, query: str, document: str | Document, *, words: bool = True) -> Explanation:
+        """Which sentences, and unless `words` is False which words of the best, carry the score; see `Explanation`.
 
         Of a document longer than max_length the part the model reads is explained: its best passage with
         long_documents="chunk", else its beginning.
@@ -169,6 +169,7 @@ class Reranker:
             text[: self._encoder.read_length(encoded, text)],
             lambda texts: self.scorer.score(self._encoder.encode(encoded, texts)).logits.tolist(),
             self._encoder.token_spans,
+            words=words,
         ).placed(place)
 
     def encode(

@@ -8,8 +8,8 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from finerank.cli import COMMANDS, build_app
-from finerank.cli.demo import bm25
 from finerank.evaluation.keyword_traps import load_traps, trap_languages
+from finerank.text.terms import bm25
 
 
 def run(*arguments: str) -> Result:

@@ -190,6 +190,17 @@ def test_partial_scores_are_told_as_they_are_made(bench) -> None:
     assert [seen[index] for index in range(6)] == logits.tolist()
 
 
+def test_of_cached_and_repeated_pairs_too(bench) -> None:
+    one = bench(cache=MemoryCache(100))
+    one.backend.open()
+    one.scheduler.submit(pairs_of("q", "one")).scores.result(10)
+    seen: list[int] = []
+    one.scheduler.submit(pairs_of("q", "two", "one", "two"), lambda positions, _: seen.extend(positions)).scores.result(
+        10
+    )
+    assert seen == [1, 0, 2]
+
+
 def test_a_watcher_that_fails_is_the_failure_of_its_request_alone(bench) -> None:
     one = bench()
 

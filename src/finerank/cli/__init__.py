@@ -19,6 +19,8 @@ COMMANDS = (
     "index",
     "search",
     "ask",
+    "serve",
+    "config",
     "evaluate",
     "calibrate",
     "demo",

@@ -1,9 +1,6 @@
 """`finerank demo`: a reranker at work, as a person would try one."""
 
-import math
 import time
-from collections import Counter
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -16,7 +13,7 @@ from finerank.cli import options
 from finerank.cli.doctor import checks_table
 from finerank.cli.render import print_json, print_usage, ranking_table, score_bar
 from finerank.evaluation.keyword_traps import KeywordTrap, load_traps
-from finerank.text.terms import terms
+from finerank.text.terms import bm25
 
 if TYPE_CHECKING:
     from finerank.reranker import Reranker
@@ -96,21 +93,6 @@ def try_trap(reranker: "Reranker", trap: KeywordTrap, console: Console) -> tuple
     decided = reranker.explain(trap.query, ranking[0].document).best_sentence
     console.print(Text("   decided by: ", style="bright_black") + Text(decided.text, style="italic"))
     return by_overlap[0] == answer, ranking[0].index == answer
-
-
-def bm25(query: str, passages: Sequence[str], k1: float = 1.5, b: float = 0.75) -> list[float]:
-    """Okapi BM25 of each passage within this list (Robertson and Zaragoza 2009, equation 3.15, with Lucene's idf)."""
-    bags = [Counter(terms(passage)) for passage in passages]
-    lengths = [sum(bag.values()) for bag in bags]
-    mean = sum(lengths) / len(lengths)
-    scores = [0.0] * len(passages)
-    for term in set(terms(query)):
-        containing = sum(term in bag for bag in bags)
-        idf = math.log(1 + (len(bags) - containing + 0.5) / (containing + 0.5))
-        for index, bag in enumerate(bags):
-            frequency = bag[term]
-            scores[index] += idf * frequency * (k1 + 1) / (frequency + k1 * (1 - b + b * lengths[index] / mean))
-    return scores
 
 
 def _marked(text: str, answer: bool) -> Text:

@@ -29,17 +29,18 @@ class Figure:
 
     def departure(self, value: float, margin: float = 0.0) -> str:
         """What a value outside the healthy range says; empty inside it. `margin` narrows the range, as a share of
-        the bound but at least a hundredth."""
+        the bound, at least by a hundredth and at most by a quarter of the range."""
         low, high = self.healthy
-        if low is not None and value < low + _inside(low, margin):
+        most = math.inf if low is None or high is None else (high - low) / 4
+        if low is not None and value < low + _inside(low, margin, most):
             return self.below
-        if high is not None and value > high - _inside(high, margin):
+        if high is not None and value > high - _inside(high, margin, most):
             return self.above
         return ""
 
 
-def _inside(bound: float, margin: float) -> float:
-    return max(abs(bound) * margin, 0.01) if margin else 0.0
+def _inside(bound: float, margin: float, most: float) -> float:
+    return min(max(abs(bound) * margin, 0.01), most) if margin else 0.0
 
 
 FIGURES: tuple[Figure, ...] = (

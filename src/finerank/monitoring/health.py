@@ -167,7 +167,9 @@ class HealthWindow:
 
         A model or tag with too few requests gets none; raises `InvalidInput` if that is true of all that was named.
         """
-        inside = [scope for scope in self.scopes() if model in (None, scope[0]) and tag in (None, scope[1])]
+        scopes = self.scopes()
+        every = {*scopes, *((None, name) for _, name in scopes)}
+        inside = [scope for scope in every if model in (None, scope[0]) and tag in (None, scope[1])]
         sums = {scope: self._table(*scope).sum(axis=0) for scope in {(model, tag), *inside}}
         found = {scope: row for scope, row in sums.items() if row[_SUMS.index("answered")] >= self._min_requests}
         if (model, tag) not in found:

@@ -10,14 +10,18 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from functools import partial
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
-from prometheus_client.core import GaugeMetricFamily
-from prometheus_client.exposition import choose_encoder
-from prometheus_client.registry import Collector
-
+from finerank.errors import MissingExtra
 from finerank.monitoring.alerts import Alerts
 from finerank.monitoring.health import HealthWindow
 from finerank.ranking import Usage
+
+try:
+    from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
+    from prometheus_client.core import GaugeMetricFamily
+    from prometheus_client.exposition import choose_encoder
+    from prometheus_client.registry import Collector
+except ImportError as error:
+    raise MissingExtra("metrics", "serve") from error
 
 ReadQueue = Callable[[], tuple[int, int]]
 """Pairs and tokens that wait to be scored."""
@@ -63,7 +67,7 @@ class Metrics:
         self._fill = histogram("batch_fill_ratio", "Tokens in a batch over its budget", buckets=_FILL)
         self._scored_pairs = counter("scored_pairs", "Pairs the model has scored")
         self._scored_tokens = counter("scored_tokens", "Tokens the model has scored")
-        self._model_loaded = gauge("model_loaded", "1 if the model is in memory", ("model",))
+        self._model_loaded = gauge("model_loaded", "Copies of the model in memory: 2 while it is reloaded", ("model",))
         self._load_s = histogram(
             "model_load_duration_seconds", "The time it took to load a model", ("model",), buckets=_LOAD_S
         )
@@ -109,12 +113,12 @@ class Metrics:
 
     def loaded(self, model: str, seconds: float) -> None:
         """A model has been loaded, in so long."""
-        self._model_loaded.labels(model).set(1)
+        self._model_loaded.labels(model).inc()
         self._load_s.labels(model).observe(seconds)
 
     def unloaded(self, model: str) -> None:
-        """A model has left the memory."""
-        self._model_loaded.labels(model).set(0)
+        """A loaded copy of a model has left the memory."""
+        self._model_loaded.labels(model).dec()
 
     def swapped(self) -> None:
         """A model now answers in another's place, or anew."""

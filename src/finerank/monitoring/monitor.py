@@ -98,7 +98,8 @@ class Monitor:
         self._metrics.refused(kind)
 
     def ranked(self, ranking: Ranking, given: int, tag: str | None = None) -> None:
-        """A model ranked the `given` number of documents; give the full ranking, before `top_n`, and none that no model made."""
+        """A model ranked so many documents as were `given`. Takes the full ranking, before `top_n`, and only a model's:
+        an answer in the caller's own order says nothing of ranking."""
         self._health.record(observe(ranking, given, self._health.low_score), ranking.model, tag)
 
     def forwarded(self, pairs: int, tokens: int, budget: int, seconds: float) -> None:
@@ -120,7 +121,7 @@ class Monitor:
         self._metrics.loaded(model, seconds)
 
     def unloaded(self, model: str) -> None:
-        """A model has left the memory."""
+        """A loaded copy of a model has left the memory."""
         self._metrics.unloaded(model)
 
     def swapped(self) -> None:

@@ -1,21 +1,26 @@
 """What monitoring remembers, in a JSON file that is whole whenever the process is killed. Knows not what is in it."""
 
+import glob
 import json
 import logging
 import os
+import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 logger = logging.getLogger("finerank")
 
+_SAVING_S = 60.0  # longer than any save takes
+
 _FORMAT = {"format": "finerank-monitoring", "version": 1}
 
 
 def save_state(path: Path, state: Mapping[str, Any]) -> None:
-    """Write beside `path`, then put it in its place at once. One process a file. Raises `OSError`."""
+    """Write beside `path`, then put it in its place at once; of two processes the last wins. Raises `OSError`."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    written = path.with_name(f"{path.name}.tmp")
+    written = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     with written.open("w", encoding="utf-8") as file:
         json.dump({**_FORMAT, **state}, file, allow_nan=False, separators=(",", ":"))
         file.flush()
@@ -25,6 +30,7 @@ def save_state(path: Path, state: Mapping[str, Any]) -> None:
 
 def load_state(path: Path, restore: Callable[[Mapping[str, Any]], None]) -> None:
     """Hand `restore` what was saved, if anything was. A file it cannot read is logged and renamed to `.bad`."""
+    _sweep(path)
     try:
         text = path.read_bytes()
     except FileNotFoundError:
@@ -45,10 +51,18 @@ def _opened(text: bytes) -> Mapping[str, Any]:
     return state
 
 
+def _sweep(path: Path) -> None:
+    """Remove what processes killed while saving left behind."""
+    with suppress(OSError):
+        for left in path.parent.glob(f"{glob.escape(path.name)}.*.tmp"):
+            if time.time() - left.stat().st_mtime > _SAVING_S:
+                left.unlink()
+
+
 def _set_aside(path: Path, error: Exception) -> None:
     aside = path.with_name(f"{path.name}.bad")
     logger.warning(
-        "%s: not a monitoring state finerank can take up (%s: %s); renamed to %s, starting without it",
+        "%s: no monitoring state that can be taken up (%s: %s); renamed to %s, starting without what it held",
         path,
         type(error).__name__,
         error,

@@ -5,6 +5,7 @@ import logging
 import queue
 import threading
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from http.client import HTTPException, HTTPMessage
 from typing import IO
 from urllib.parse import urlsplit
@@ -57,12 +58,11 @@ class Webhook:
     def close(self, timeout_s: float = 5) -> None:
         """Post what waits, each but once, for `timeout_s` at most."""
         self._closing.set()
-        try:
+        with suppress(queue.Full):
             self._waiting.put_nowait(None)
-        except queue.Full:
-            logger.warning("webhook %s: closed with %d bodies waiting", self._host, self._waiting.maxsize)
-        else:
             self._thread.join(timeout_s)
+        if self._thread.is_alive():
+            logger.warning("webhook %s: closed before all was delivered", self._host)
 
     def _run(self) -> None:
         while (body := self._waiting.get()) is not None:

@@ -34,7 +34,7 @@ class RerankRequest:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What was asked, and the ranking that answers it. Its `usage.seconds` are by stage: queue, encode, forward, total."""
+    """What was asked, and the ranking that answers it. Seconds in its usage are of: queue, encode, forward, total."""
 
     request: RerankRequest
     ranking: Ranking

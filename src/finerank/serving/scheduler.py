@@ -8,7 +8,7 @@ starves, and one of the request that has least left, which thus does not wait fo
 import math
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -25,7 +25,8 @@ _FIRST_RATE = 2000.0  # tokens/s taken for granted before the first batch is tim
 _RATE_MEMORY = 0.9
 
 Scored = Callable[[Sequence[int], Sequence[float]], None]
-"""Called on the scoring thread with positions among a request's pairs, and their logits."""
+"""Called with positions among a request's pairs, and their logits: on the scoring thread, or on `submit`'s for those
+that the cache knew."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +119,7 @@ class Scheduler:
         Raises `Unavailable` after `close`.
         """
         ticket = Ticket(pairs, self._scorer.look_up(pairs), on_scored)
+        _tell(ticket, ticket.lookup.found)
         if not ticket.waiting:
             ticket.scores.set_result(self._scorer.settle(ticket.lookup, [], 0.0))
             return ticket
@@ -147,6 +149,13 @@ class Scheduler:
                 progress(done, len(pairs))
 
         return self.submit(pairs, count).scores.result()
+
+    def abort(self, error: Exception) -> None:
+        """Give every waiting request this error, the ones in the batch now running too."""
+        with self._changed:
+            waiting = list(self._queue)
+        for ticket in waiting:
+            _settle(ticket, error)
 
     def close(self) -> None:
         """Score what is queued, take no more, and end the thread. The scorer stays open."""
@@ -221,8 +230,8 @@ class Scheduler:
     ) -> None:
         with self._changed:
             ticket.take(positions, logits, seconds, degraded)
-        if ticket.on_scored is not None and not ticket.scores.cancelled():
-            ticket.on_scored(positions, logits)
+        keys = ticket.lookup.keys
+        _tell(ticket, {keys[position]: logit for position, logit in zip(positions, logits, strict=True)})
         if not ticket.waiting:
             every = [ticket.logits[position] for position in ticket.lookup.misses]
             _settle(ticket, self._scorer.settle(ticket.lookup, every, ticket.forward_s, ticket.degraded))
@@ -232,6 +241,13 @@ class Scheduler:
         self._tokens_per_s = _RATE_MEMORY * self._tokens_per_s + (1 - _RATE_MEMORY) * tokens / max(seconds, 1e-6)
         if self._on_batch is not None:
             self._on_batch(BatchFacts(len(pairs), tokens, max(self._scorer.max_batch_tokens, tokens), seconds))
+
+
+def _tell(ticket: Ticket, scored: Mapping[bytes, float]) -> None:
+    """Tell who watches, of every pair that has one of these keys."""
+    if ticket.on_scored is not None and scored and not ticket.scores.cancelled():
+        places = [position for position, key in enumerate(ticket.lookup.keys) if key in scored]
+        ticket.on_scored(places, [scored[ticket.lookup.keys[position]] for position in places])
 
 
 def _settle(ticket: Ticket, outcome: Scores | Exception) -> None:

@@ -1,6 +1,11 @@
-"""Text to the terms that word overlap counts."""
+"""Text to the terms that word overlap counts, and the count."""
 
+import math
 import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+from finerank.ranking import Span
 
 _UNSPACED_SCRIPTS = r"\u0e00-\u0e7f\u3040-\u30ff\u3400-\u9fff\uac00-\ud7ff"
 """Thai, kana, Chinese characters; and Hangul, whose words carry endings that would keep them from matching."""
@@ -15,8 +20,29 @@ def terms(text: str) -> list[str]:
     >>> terms("Reset 路由器")
     ['reset', '路由', '由器']
     """
-    text = text.lower()
-    words = _WORD.findall(text)
-    for run in _UNSPACED.findall(text):
-        words += [run[i : i + 2] for i in range(len(run) - 1)] or [run]
-    return words
+    return [term for term, _ in term_spans(text)]
+
+
+def term_spans(text: str) -> Iterator[tuple[str, Span]]:
+    """Each term with the place it was found in."""
+    for word in _WORD.finditer(text):
+        yield word[0].lower(), word.span()
+    for run in _UNSPACED.finditer(text):
+        start, end = run.span()
+        for first in range(start, max(end - 1, start + 1)):
+            yield text[first : first + 2][: end - first].lower(), (first, min(first + 2, end))
+
+
+def bm25(query: str, passages: Sequence[str], k1: float = 1.5, b: float = 0.75) -> list[float]:
+    """Okapi BM25 of each passage within this list (Robertson and Zaragoza 2009, equation 3.15, with Lucene's idf)."""
+    bags = [Counter(terms(passage)) for passage in passages]
+    lengths = [sum(bag.values()) for bag in bags]
+    mean = sum(lengths) / max(len(lengths), 1) or 1
+    scores = [0.0] * len(passages)
+    for term in set(terms(query)):
+        containing = sum(term in bag for bag in bags)
+        idf = math.log(1 + (len(bags) - containing + 0.5) / (containing + 0.5))
+        for index, bag in enumerate(bags):
+            frequency = bag[term]
+            scores[index] += idf * frequency * (k1 + 1) / (frequency + k1 * (1 - b + b * lengths[index] / mean))
+    return scores

@@ -1,4 +1,4 @@
-"""What a dialect is: one API's field names, defaults, units and error shapes. Limits, scoring and sorting are elsewhere."""
+"""What a dialect is: one API's field names, defaults, units and error shapes. Limits and sorting are elsewhere."""
 
 from collections.abc import Mapping, Sequence
 from typing import Protocol

@@ -1,0 +1,119 @@
+"""`finerank serve`: the HTTP API and the page."""
+
+import threading
+import webbrowser
+from typing import Annotated
+
+import typer
+
+from finerank.cli import options
+from finerank.errors import MissingExtra
+from finerank.settings import ServeSettings, Settings, option_help
+
+
+def _help(name: str) -> str:
+    return option_help(name, ServeSettings)
+
+
+def _list(text: str | None) -> tuple[str, ...] | None:
+    return None if text is None else tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def serve(
+    model: options.Model = None,
+    host: Annotated[str | None, typer.Option(help=_help("host"), show_default=False)] = None,
+    port: Annotated[int | None, typer.Option("--port", "-p", help=_help("port"), show_default=False)] = None,
+    open_page: Annotated[bool, typer.Option("--open", help="open the page in the browser")] = False,
+    more_models: Annotated[str | None, typer.Option(help=_help("more_models"), show_default=False)] = None,
+    api_keys_file: Annotated[str | None, typer.Option(help=_help("api_keys_file"), show_default=False)] = None,
+    auth: Annotated[str | None, typer.Option(help=_help("auth"), show_default=False)] = None,
+    cors_origins: Annotated[str | None, typer.Option(help=_help("cors_origins"), show_default=False)] = None,
+    max_body_mb: Annotated[int | None, typer.Option(help=_help("max_body_mb"), show_default=False)] = None,
+    max_documents: Annotated[int | None, typer.Option(help=_help("max_documents"), show_default=False)] = None,
+    max_request_tokens: Annotated[
+        int | None, typer.Option(help=_help("max_request_tokens"), show_default=False)
+    ] = None,
+    max_queue_tokens: Annotated[int | None, typer.Option(help=_help("max_queue_tokens"), show_default=False)] = None,
+    max_requests: Annotated[int | None, typer.Option(help=_help("max_requests"), show_default=False)] = None,
+    timeout_s: Annotated[float | None, typer.Option(help=_help("timeout_s"), show_default=False)] = None,
+    shutdown_s: Annotated[float | None, typer.Option(help=_help("shutdown_s"), show_default=False)] = None,
+    idle_unload_s: Annotated[float | None, typer.Option(help=_help("idle_unload_s"), show_default=False)] = None,
+    fail_open: Annotated[bool | None, typer.Option("--fail-open", help=_help("fail_open"), show_default=False)] = None,
+    log_text: Annotated[bool | None, typer.Option("--log-text", help=_help("log_text"), show_default=False)] = None,
+    state_dir: Annotated[str | None, typer.Option(help=_help("state_dir"), show_default=False)] = None,
+    health_window_s: Annotated[float | None, typer.Option(help=_help("health_window_s"), show_default=False)] = None,
+    low_score: Annotated[float | None, typer.Option(help=_help("low_score"), show_default=False)] = None,
+    alert_webhook: Annotated[str | None, typer.Option(help=_help("alert_webhook"), show_default=False)] = None,
+    revision: options.Revision = None,
+    backend: options.Backend = None,
+    device: options.DeviceName = None,
+    dtype: options.DtypeName = None,
+    fallback: options.Fallback = None,
+    threads: options.Threads = None,
+    max_length: options.MaxLength = None,
+    batch_tokens: options.BatchTokens = None,
+    deterministic: options.Deterministic = None,
+    threshold: options.Threshold = None,
+    calibration: options.Calibration = None,
+    template: options.Template = None,
+    long_documents: options.LongDocuments = None,
+    chunk_overlap: options.ChunkOverlap = None,
+    pooling: options.Pooling = None,
+    clean: options.Clean = None,
+    cache: options.Cache = None,
+    cache_entries: options.CacheEntries = None,
+) -> None:
+    """Serve a model: the APIs of Cohere, Jina, Voyage, TEI, infinity, vLLM and others, and a page at /."""
+    try:
+        from finerank.serving.log import log_json
+        from finerank.serving.server import Server
+    except ImportError as error:
+        raise MissingExtra("serving", "serve") from error
+    serving = ServeSettings.load(
+        host=host,
+        port=port,
+        more_models=_list(more_models),
+        api_keys_file=api_keys_file,
+        auth=auth,
+        cors_origins=_list(cors_origins),
+        max_body_mb=max_body_mb,
+        max_documents=max_documents,
+        max_request_tokens=max_request_tokens,
+        max_queue_tokens=max_queue_tokens,
+        max_requests=max_requests,
+        timeout_s=timeout_s,
+        shutdown_s=shutdown_s,
+        idle_unload_s=idle_unload_s,
+        fail_open=fail_open,
+        log_text=log_text,
+        state_dir=state_dir,
+        health_window_s=health_window_s,
+        low_score=low_score,
+        alert_webhook=alert_webhook,
+    )
+    engine = {
+        "revision": revision,
+        "backend": backend,
+        "device": device,
+        "dtype": dtype,
+        "fallback": fallback,
+        "threads": threads,
+        "max_length": max_length,
+        "batch_tokens": batch_tokens,
+        "deterministic": deterministic,
+        "threshold": threshold,
+        "calibration": calibration,
+        "template": template,
+        "long_documents": long_documents,
+        "chunk_overlap": chunk_overlap,
+        "pooling": pooling,
+        "clean": clean,
+        "cache": cache,
+        "cache_entries": cache_entries,
+    }
+    name = Settings.load(model=model, **engine).model
+    server = Server(name, lambda name: options.load_reranker(name, **engine), serving)
+    log_json()
+    if open_page:
+        threading.Timer(0.5, webbrowser.open, [server.url]).start()
+    server.run()

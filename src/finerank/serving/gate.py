@@ -1,0 +1,72 @@
+"""How many requests, and how many bytes of them, are inside at once; and the door's closing at shutdown."""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from finerank.errors import Overloaded, Unavailable
+
+BODIES = 8
+"""Bodies of the largest size that may be held at once: what bounds the memory that waiting requests take."""
+
+
+class Gate:
+    """Lets requests in, up to a number and a size. Lives on the event loop."""
+
+    def __init__(self, max_requests: int, max_body_bytes: int) -> None:
+        self._max_requests = max_requests
+        self._max_bytes = BODIES * max_body_bytes
+        self._bytes = 0
+        self._empty = asyncio.Event()
+        self._empty.set()
+        self.inside = 0
+        self.closed = False
+
+    @contextmanager
+    def enter(self) -> Iterator["Visit"]:
+        """One request, from its arrival to its answer. Raises `Unavailable` when closed, `Overloaded` when full."""
+        if self.closed:
+            raise Unavailable("the server is shutting down; send the request to another, or later", retry_after_s=5)
+        if self.inside >= self._max_requests:
+            raise Overloaded(
+                f"{self.inside} requests are being answered and max_requests is {self._max_requests}; try again in 1 s",
+                retry_after_s=1,
+            )
+        visit = Visit(self)
+        self.inside += 1
+        self._empty.clear()
+        try:
+            yield visit
+        finally:
+            self._bytes -= visit.held
+            self.inside -= 1
+            if not self.inside:
+                self._empty.set()
+
+    def close(self) -> None:
+        """Let no more in."""
+        self.closed = True
+
+    async def emptied(self) -> None:
+        """Wait until nobody is inside."""
+        await self._empty.wait()
+
+    def _hold(self, size: int) -> None:
+        if self._bytes and self._bytes + size > self._max_bytes:
+            raise Overloaded(
+                f"the bodies of waiting requests fill {self._bytes // 10**6} MB; try again in 1 s", retry_after_s=1
+            )
+        self._bytes += size
+
+
+class Visit:
+    """One request inside the gate."""
+
+    def __init__(self, gate: Gate) -> None:
+        self._gate = gate
+        self.held = 0
+
+    def hold(self, size: int) -> None:
+        """Account for so many more bytes of its body. Raises `Overloaded` when all bodies together are too much."""
+        self._gate._hold(size)
+        self.held += size

@@ -1,0 +1,73 @@
+"""Scores of a long request as they are made, as server-sent events."""
+
+import asyncio
+import json
+import math
+from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
+from itertools import accumulate
+
+from finerank.ranking import sigmoid
+from finerank.serving.request import Json
+from finerank.serving.scheduler import Scored
+from finerank.serving.service import Encoded
+from finerank.text.pool import pool
+
+Event = tuple[str, Json]
+
+
+class Progress:
+    """Collects the passage scores of one request, on the scoring thread, and tells of documents on the event loop."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._told: asyncio.Queue[Event] = asyncio.Queue()
+
+    def watch(self, encoded: Encoded) -> Scored:
+        """For `RerankService.answer`."""
+        job = encoded.jobs[0]
+        logits: list[float | None] = [None] * len(job.pairs)
+        owner = [document for document, count in enumerate(job.counts) for _ in range(count)]
+        starts = [0, *accumulate(job.counts)]
+        waiting = list(job.counts)
+        done = 0
+
+        def scored(positions: Sequence[int], values: Sequence[float]) -> None:
+            nonlocal done
+            new: list[dict[str, object]] = []
+            for position, value in zip(positions, values, strict=True):
+                logits[position] = value
+                document = owner[position]
+                waiting[document] -= 1
+                if not waiting[document]:
+                    done += 1
+                    first, last = starts[document], starts[document + 1]
+                    logit, _ = pool([logit for logit in logits[first:last] if logit is not None], encoded.pooling)
+                    cut = any(pair.truncated for pair in job.pairs[first:last])
+                    if math.isfinite(logit):  # else the request is about to fail
+                        new.append({"index": document, "logit": logit, "score": sigmoid(logit), "truncated": cut})
+            event: Mapping[str, object] = {"done": done, "total": len(job.counts), "scores": new}
+            self._loop.call_soon_threadsafe(self._told.put_nowait, ("progress", event))
+
+        return scored
+
+    async def events(self, work: Awaitable[Event]) -> AsyncIterator[Event]:
+        """What is told while the work goes on, then the event it ends with. Ending the iteration cancels the work."""
+        ending = asyncio.ensure_future(work)
+        next_told = asyncio.ensure_future(self._told.get())
+        try:
+            while True:
+                await asyncio.wait((ending, next_told), return_when=asyncio.FIRST_COMPLETED)
+                if not next_told.done():
+                    break
+                yield next_told.result()
+                next_told = asyncio.ensure_future(self._told.get())
+            yield ending.result()
+        finally:
+            ending.cancel()
+            next_told.cancel()
+
+
+def to_bytes(event: Event) -> bytes:
+    """An event as it goes over the wire."""
+    name, data = event
+    return f"event: {name}\ndata: {json.dumps(data, ensure_ascii=False, separators=(',', ':'))}\n\n".encode()

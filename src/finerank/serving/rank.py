@@ -1,0 +1,168 @@
+"""Every path that ranks: body in, dialect, service, dialect, body out."""
+
+import logging
+from collections.abc import AsyncIterator
+from contextlib import ExitStack
+from dataclasses import replace
+
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
+
+from finerank.errors import RequestTooLarge
+from finerank.ranking import Usage
+from finerank.serving.dialects import dialect_for, native
+from finerank.serving.dialects.dialect import Dialect
+from finerank.serving.envelope import Exchange, exchange_of
+from finerank.serving.gate import Gate
+from finerank.serving.keys import Keys
+from finerank.serving.problems import problem_of
+from finerank.serving.progress import Event, Progress, to_bytes
+from finerank.serving.reading import HUNG_UP, decode_json, read_body, read_timeout, unless_hung_up
+from finerank.serving.request import Answer, Problem, RerankRequest
+from finerank.serving.service import RerankService
+
+logger = logging.getLogger("finerank")
+
+NATIVE = "native"
+DEGRADED = "x-finerank-degraded"
+
+
+class RankEndpoint:
+    """Answers POST at one path."""
+
+    def __init__(self, path: str, service: RerankService, gate: Gate, keys: Keys) -> None:
+        self._path = path
+        self._service = service
+        self._gate = gate
+        self._keys = keys
+
+    async def __call__(self, request: Request) -> Response:
+        exchange = exchange_of(request.scope)
+        exchange.dialect, dialect = dialect_for(self._path)
+        with ExitStack() as visit:
+            try:
+                self._keys.check(request.headers)
+                body = await read_body(request, visit.enter_context(self._gate.enter()), self._max_bytes)
+                value = decode_json(body)
+                exchange.dialect, dialect = dialect_for(self._path, value, request.headers.get("x-finerank-dialect"))
+                requests = tuple(self._tagged(request, one) for one in dialect.parse(value))
+                self._log_text(exchange, requests)
+                if exchange.dialect == NATIVE and "text/event-stream" in request.headers.get("accept", ""):
+                    return self._stream(request, exchange, requests, visit.pop_all())
+                answers = await unless_hung_up(request, self._answer(request, exchange, requests))
+                return _answered(exchange, dialect, answers)
+            except ClientDisconnect:
+                return Response(status_code=HUNG_UP)
+            except Exception as error:  # noqa: BLE001 - every failure is told in the caller's dialect
+                return refuse(self._service, dialect, error)
+
+    @property
+    def _max_bytes(self) -> int:
+        return self._service.settings.max_body_mb * 10**6
+
+    async def _answer(
+        self,
+        request: Request,
+        exchange: Exchange,
+        requests: tuple[RerankRequest, ...],
+        progress: Progress | None = None,
+    ) -> list[Answer]:
+        return await self._service.answer(
+            requests,
+            timeout_s=read_timeout(request),
+            strictly=exchange.dialect == NATIVE,
+            watch=progress.watch if progress else None,
+        )
+
+    def _tagged(self, request: Request, one: RerankRequest) -> RerankRequest:
+        tag = one.tag or request.headers.get("x-finerank-tag")
+        return replace(one, tag=tag[:64] if tag else None)
+
+    def _log_text(self, exchange: Exchange, requests: tuple[RerankRequest, ...]) -> None:
+        if self._service.settings.log_text:
+            exchange.log["requests"] = [
+                {"query": one.query, "documents": [document.text for document in one.documents]} for one in requests
+            ]
+
+    def _stream(
+        self, request: Request, exchange: Exchange, requests: tuple[RerankRequest, ...], visit: ExitStack
+    ) -> Response:
+        """The native answer as events: progress, then the result or the error."""
+        progress = Progress()
+
+        async def ending() -> Event:
+            try:
+                answers = await self._answer(request, exchange, requests, progress)
+                exchange.usage = answers[0].ranking.usage
+                return "result", native.render(answers, exchange.request_id)
+            except Exception as error:  # noqa: BLE001 - the stream has begun: the error is its last event
+                return "error", native.render_error(_problem(self._service, error))[1]
+
+        async def events() -> AsyncIterator[bytes]:
+            async for event in progress.events(ending()):
+                yield to_bytes(event)
+
+        return _Stream(events(), visit)
+
+
+class _Stream(StreamingResponse):
+    """Server-sent events; the visit lasts until they end, or the caller hangs up."""
+
+    def __init__(self, events: AsyncIterator[bytes], visit: ExitStack) -> None:
+        super().__init__(events, media_type="text/event-stream", headers={"cache-control": "no-store"})
+        self._visit = visit
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        with self._visit:
+            await super().__call__(scope, receive, send)
+
+
+def refuse(service: RerankService, dialect: Dialect, error: Exception) -> Response:
+    """The dialect's error for an exception."""
+    problem = _problem(service, error)
+    status, body = dialect.render_error(problem)
+    headers = {} if problem.retry_after_s is None else {"retry-after": str(problem.retry_after_s)}
+    if isinstance(error, RequestTooLarge):
+        headers["connection"] = "close"  # what is left of the body is not read
+    return JSONResponse(body, status, headers)
+
+
+def _problem(service: RerankService, error: Exception) -> Problem:
+    problem = problem_of(error)
+    service.monitor.refused(problem.kind)
+    if problem.kind == "failed":
+        logger.error("scoring failed", exc_info=error)
+    return problem
+
+
+def _answered(exchange: Exchange, dialect: Dialect, answers: list[Answer]) -> Response:
+    rankings = [answer.ranking for answer in answers]
+    exchange.usage = usage = _sum([ranking.usage for ranking in rankings])
+    headers = {
+        "x-compute-tokens": str(usage.tokens),
+        "x-tokenization-time": _ms(usage.seconds.get("encode", 0.0)),
+        "x-queue-time": _ms(usage.seconds.get("queue", 0.0)),
+        "x-inference-time": _ms(usage.seconds.get("forward", 0.0)),
+        "x-total-time": _ms(usage.seconds.get("total", 0.0)),
+    }
+    degraded = next((ranking.degraded for ranking in rankings if ranking.degraded), "")
+    if degraded:
+        headers[DEGRADED] = " ".join(degraded.encode("ascii", "replace").decode().split())
+        exchange.log["degraded"] = degraded
+    return JSONResponse(dialect.render(answers, exchange.request_id), headers=headers)
+
+
+def _sum(usages: list[Usage]) -> Usage:
+    """The usage of requests that were scored together: their seconds are the same."""
+    return Usage(
+        pairs=sum(usage.pairs for usage in usages),
+        tokens=sum(usage.tokens for usage in usages),
+        truncated=sum(usage.truncated for usage in usages),
+        cached=sum(usage.cached for usage in usages),
+        seconds=usages[0].seconds if usages else {},
+    )
+
+
+def _ms(seconds: float) -> str:
+    return f"{1000 * seconds:.1f}"

@@ -1,0 +1,100 @@
+"""The process: listens, runs the application, and on a signal finishes what it accepted before it goes."""
+
+import asyncio
+import logging
+import socket
+from types import FrameType
+
+import uvicorn
+
+from finerank.errors import FinerankError, InvalidSetting
+from finerank.serving.app import Application
+from finerank.serving.keys import load_keys
+from finerank.serving.models import Load
+from finerank.settings import ServeSettings
+
+logger = logging.getLogger("finerank")
+
+
+BACKLOG = 2048
+"""Connections that wait to be accepted: a burst is answered 429, not refused by the kernel."""
+
+
+class Server:
+    """Listens from its making on; answers while `run` runs.
+
+    Raises `InvalidSetting` when the address cannot be taken, or a network could call without a key.
+    """
+
+    def __init__(self, model: str, load: Load, settings: ServeSettings) -> None:
+        self._failures: list[str] = []
+        self.application = Application(model, load, settings, load_keys(settings), self._failures.append)
+        self._listener = _listen(settings.host, settings.port)
+        self.url = _url(self._listener)
+
+    def run(self) -> None:
+        """Answer until told to stop: by `stop`, SIGTERM or SIGINT; the second signal does not wait.
+
+        Raises `FinerankError` when the model cannot be loaded.
+        """
+        config = uvicorn.Config(
+            self.application.asgi,
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=1,  # requests are waited for in drain; what is left then has had its time
+            timeout_keep_alive=30,
+            backlog=BACKLOG,
+        )
+        logger.info("listening", extra={"url": self.url})
+        _Stoppable(config, self.application, self._failures).run(sockets=[self._listener])
+        if self._failures:
+            raise FinerankError(self._failures[0])
+
+    def stop(self) -> None:
+        """Let no more requests in; `run` returns when those inside are answered."""
+        self.application.gate.close()
+
+
+class _Stoppable(uvicorn.Server):
+    """Stops in two steps: first no request is let in, and /health says so; then, all being answered, it ends."""
+
+    def __init__(self, config: uvicorn.Config, application: Application, failures: list[str]) -> None:
+        super().__init__(config)
+        self._application = application
+        self._failures = failures
+        self._draining: asyncio.Task[None] | None = None
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        if self._application.gate.closed:
+            super().handle_exit(sig, frame)
+        self._application.gate.close()
+
+    async def on_tick(self, counter: int) -> bool:
+        if self._application.gate.closed and self._draining is None:
+            self._draining = asyncio.create_task(self._application.drain())
+        if self._failures or (self._draining is not None and self._draining.done()):
+            self.should_exit = True
+        return await super().on_tick(counter)
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+        listener.listen(BACKLOG)
+    except OSError as error:
+        listener.close()
+        raise InvalidSetting(
+            f"host={host!r}, port={port}: cannot listen there: {error.strerror}; choose another with --port"
+        ) from error
+    listener.set_inheritable(True)
+    return listener
+
+
+def _url(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    name = "localhost" if host in ("0.0.0.0", "::", "127.0.0.1", "::1") else host
+    return f"http://[{name}]:{port}" if ":" in name else f"http://{name}:{port}"

@@ -1,0 +1,244 @@
+"""Requests to answers: limits, deadline, encoding, the queue, sorting, and what monitoring is told of it.
+
+Knows no HTTP and no dialect.
+"""
+
+import asyncio
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+
+from finerank.errors import DeadlineExceeded, InvalidInput, RequestTooLarge
+from finerank.explain import Explanation
+from finerank.monitoring.monitor import Monitor
+from finerank.ranking import Document, RankedDocument, Ranking, Usage
+from finerank.reranker import EncodedRequest, Reranker
+from finerank.scoring.scorer import Scores
+from finerank.serving.models import LoadedModel, ServedModels
+from finerank.serving.problems import problem_of
+from finerank.serving.request import Answer, RerankRequest
+from finerank.serving.scheduler import Scored, Ticket
+from finerank.settings import ServeSettings
+
+logger = logging.getLogger("finerank")
+
+FAIL_OPEN = ("failed", "timeout", "unavailable")
+"""Kinds of problem that `fail_open` answers with the caller's own order."""
+
+EXPLAINERS = 4
+"""Requests explained at once: each holds a thread for as long as its pairs are in the queue."""
+
+
+class RerankService:
+    """Answers requests with the models there are.
+
+    >>> await service.answer([RerankRequest("who?", (Document("I"),))])   # doctest: +SKIP
+    """
+
+    def __init__(self, models: ServedModels, monitor: Monitor, settings: ServeSettings) -> None:
+        self.models = models
+        self.monitor = monitor
+        self.settings = settings
+        monitor.watch_queue(models.queued)
+        self._encoders = ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="finerank-encoding")
+        self._explainers = ThreadPoolExecutor(EXPLAINERS, thread_name_prefix="finerank-explaining")
+
+    async def answer(
+        self,
+        requests: Sequence[RerankRequest],
+        *,
+        timeout_s: float | None = None,
+        strictly: bool = False,
+        watch: Callable[["Encoded"], Scored] | None = None,
+    ) -> list[Answer]:
+        """One answer a request, all scored together; of the model that the first names.
+
+        `timeout_s` may shorten the settings' deadline. `watch`, called with what was encoded, gives a function that
+        is told of scores as they are made, on the scoring thread. Cancelling the task takes the pairs out of the queue.
+        Raises `InvalidInput`, `RequestRefused` or whatever scoring raised.
+        """
+        limit_s = min(timeout_s or self.settings.timeout_s, self.settings.timeout_s)
+        try:
+            self._check_documents(requests)
+            model = self.models.named(requests[0].model, strictly=strictly)
+            async with asyncio.timeout(limit_s), model.use() as loaded:
+                answers = await self._answer(loaded, requests, watch)
+        except TimeoutError as error:
+            late = DeadlineExceeded(
+                f"not answered within {limit_s:g} s; send fewer documents, or raise timeout_s", retry_after_s=1
+            )
+            late.__cause__ = error
+            return self._own_order(requests, late)
+        except Exception as error:  # noqa: BLE001 - own_order raises it again unless the settings say otherwise
+            return self._own_order(requests, error)
+        return answers
+
+    async def explain(
+        self, query: str, documents: Sequence[str], *, model: str | None, words: bool, timeout_s: float | None = None
+    ) -> list[Explanation]:
+        """What each document's score hangs on; see `Reranker.explain`."""
+        limit_s = min(timeout_s or self.settings.timeout_s, self.settings.timeout_s)
+        self._check_documents([RerankRequest(query, tuple(map(Document, documents)))])
+        stop = threading.Event()
+        try:
+            async with asyncio.timeout(limit_s), self.models.named(model, strictly=True).use() as loaded:
+                loop, reranker = asyncio.get_running_loop(), loaded.reranker
+                return await loop.run_in_executor(
+                    self._explainers, _explain_all, reranker, query, documents, words, stop
+                )
+        except TimeoutError as error:
+            raise DeadlineExceeded(f"not explained within {limit_s:g} s; send fewer documents") from error
+        finally:
+            stop.set()
+
+    def close(self) -> None:
+        for pool in (self._encoders, self._explainers):
+            pool.shutdown(wait=False, cancel_futures=True)
+
+    async def _answer(
+        self,
+        loaded: LoadedModel,
+        requests: Sequence[RerankRequest],
+        watch: "Callable[[Encoded], Scored] | None",
+    ) -> list[Answer]:
+        start = time.perf_counter()
+        encoded = Encoded(requests, self.settings.max_request_tokens)
+        try:
+            loop = asyncio.get_running_loop()
+            await loop.run_in_executor(self._encoders, encoded.submit, loaded, watch)
+            ticket = encoded.ticket
+            scores = await asyncio.wrap_future(ticket.scores)
+        finally:
+            encoded.cancel()
+        self.monitor.waited(ticket.queue_s)
+        seconds = {"queue": ticket.queue_s, "encode": encoded.seconds, "forward": ticket.forward_s}
+        seconds["total"] = time.perf_counter() - start
+        return [
+            self._rank(loaded.reranker, request, job, scores, part, seconds)
+            for request, job, part in zip(requests, encoded.jobs, encoded.parts(), strict=True)
+        ]
+
+    def _rank(
+        self,
+        reranker: Reranker,
+        request: RerankRequest,
+        job: EncodedRequest,
+        scores: Scores,
+        part: slice,
+        seconds: dict[str, float],
+    ) -> Answer:
+        own = replace(scores, logits=scores.logits[part], cached=scores.cached[part])
+        ranking = reranker.ranking(job, own, threshold=0.0, seconds=seconds)
+        self.monitor.ranked(ranking, len(job.documents), request.tag)
+        threshold = reranker.settings.threshold or 0.0
+        results = tuple(result for result in ranking if result.score >= threshold)[: request.top_n]
+        device = reranker.device
+        return Answer(request, replace(ranking, results=results), device.name, device.precision)
+
+    def _check_documents(self, requests: Sequence[RerankRequest]) -> None:
+        count = sum(len(request.documents) for request in requests)
+        if count > self.settings.max_documents:
+            raise RequestTooLarge(
+                f"documents: {count} are more than the {self.settings.max_documents} a request may have; send them in "
+                "parts, or raise max_documents"
+            )
+
+    def _own_order(self, requests: Sequence[RerankRequest], error: Exception) -> list[Answer]:
+        """The caller's own order, if the settings allow that for this error; else the error."""
+        if not self.settings.fail_open or problem_of(error).kind not in FAIL_OPEN:
+            raise error
+        logger.warning("failed open", extra={"error": str(error)})
+        reason = f"not reranked, this is the order given: {error}"
+        return [Answer(request, _unranked(request, self.models.default.name, reason)) for request in requests]
+
+
+@dataclass(eq=False, slots=True)
+class Encoded:
+    """Requests on their way into the queue: what `submit` makes of them on a thread, and `cancel` takes back."""
+
+    requests: Sequence[RerankRequest]
+    max_tokens: int
+    jobs: list[EncodedRequest] = field(default_factory=list)
+    seconds: float = 0.0
+    pooling: str = "max"
+    _ticket: Ticket | None = None
+    _cancelled: bool = False
+
+    @property
+    def ticket(self) -> Ticket:
+        """Its place in the queue. Raises `CancelledError` if it never got one."""
+        if self._ticket is None:
+            raise asyncio.CancelledError
+        return self._ticket
+
+    def submit(self, loaded: LoadedModel, watch: "Callable[[Encoded], Scored] | None") -> None:
+        """Encode, check and queue, unless it is cancelled by then."""
+        if self._cancelled:
+            return
+        start = time.perf_counter()
+        self.pooling = loaded.reranker.settings.pooling
+        for request in self.requests:
+            self.jobs.append(_encode(loaded.reranker, request))
+        pairs = [pair for job in self.jobs for pair in job.pairs]
+        tokens = sum(len(pair) for pair in pairs)
+        if tokens > self.max_tokens:
+            raise RequestTooLarge(
+                f"documents: {tokens} tokens are more than the {self.max_tokens} a request may have; send them in "
+                "parts, or raise max_request_tokens"
+            )
+        self.seconds = time.perf_counter() - start
+        if not self._cancelled:
+            self._ticket = loaded.scheduler.submit(pairs, watch(self) if watch else None)
+        if self._cancelled:
+            self.cancel()
+
+    def cancel(self) -> None:
+        """Take it out of the queue, or let it not get there; does nothing once it is answered."""
+        self._cancelled = True
+        if self._ticket is not None:
+            self._ticket.cancel()
+
+    def parts(self) -> list[slice]:
+        """Where each request's pairs lie among those of the ticket."""
+        ends = [0]
+        for job in self.jobs:
+            ends.append(ends[-1] + len(job.pairs))
+        return [slice(first, last) for first, last in pairwise(ends)]
+
+
+def _encode(reranker: Reranker, request: RerankRequest) -> EncodedRequest:
+    job = reranker.encode(
+        request.query,
+        request.documents,
+        instruction=request.instruction,
+        max_length=request.max_length,
+        max_passage_tokens=request.max_passage_tokens,
+        long_documents=None if request.chunk is None else ("chunk" if request.chunk else "truncate"),
+    )
+    if not request.truncate:
+        cut = next((index for index, pair in enumerate(job.pairs) if pair.truncated), None)
+        if cut is not None:
+            raise InvalidInput(
+                f"documents[{cut}]: with the query it is longer than {request.max_length or reranker.max_length} "
+                "tokens, and the request forbids to cut it; shorten it, or allow truncation"
+            )
+    return job
+
+
+def _explain_all(
+    reranker: Reranker, query: str, documents: Sequence[str], words: bool, stop: threading.Event
+) -> list[Explanation]:
+    return [reranker.explain(query, document, words=words) for document in documents if not stop.is_set()]
+
+
+def _unranked(request: RerankRequest, model: str, reason: str) -> Ranking:
+    """The caller's order, scored 0 throughout: nothing is known of the documents."""
+    results = tuple(
+        RankedDocument(document, 0.0, 0.0, index, index + 1) for index, document in enumerate(request.documents)
+    )
+    return Ranking(results[: request.top_n], model, Usage(), reason)

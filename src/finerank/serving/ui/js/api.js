@@ -1,0 +1,88 @@
+// The server's native API: requests, the key, and failures as `Problem`. Paths are relative, for use behind a prefix.
+
+import { events } from "./sse.js";
+
+const KEY = "finerank.key";
+
+const KINDS = { 401: "unauthorized", 403: "forbidden", 404: "not_found", 413: "too_large", 422: "invalid", 429: "overloaded", 503: "unavailable", 504: "timeout" };
+
+/** Why there is no answer. `kind` is the server's, or "offline" (no connection) or "cut" (the stream ended early). */
+export class Problem extends Error {
+  constructor(kind, message, { field = null, retryAfterS = null } = {}) {
+    super(message);
+    Object.assign(this, { kind, field, retryAfterS });
+  }
+}
+
+export const key = {
+  get: () => sessionStorage.getItem(KEY) ?? "",
+  set: (value) => (value ? sessionStorage.setItem(KEY, value) : sessionStorage.removeItem(KEY)),
+};
+
+export const get = (path, { signal } = {}) => send(path, { signal }).then(decode);
+
+export const post = (path, body, { signal } = {}) => send(path, json(body, signal)).then(decode);
+
+/** Yields the events of a ranking: progress, then result. Raises `Problem` for an error event, too. */
+export async function* stream(path, body, { signal } = {}) {
+  const options = json(body, signal);
+  options.headers.Accept = "text/event-stream";
+  const response = await send(path, options);
+  if (!response.headers.get("content-type")?.includes("text/event-stream")) {
+    yield { event: "result", data: await decode(response) };
+    return;
+  }
+  try {
+    for await (const event of events(response.body)) {
+      if (event.event === "error") throw problemOf(event.data, response);
+      yield event;
+      if (event.event === "result") return;
+    }
+  } catch (error) {
+    throw error instanceof Problem || error.name === "AbortError" ? error : new Problem("cut", "");
+  }
+  throw new Problem("cut", "");
+}
+
+/** The passages of a file, read by the server. */
+export const passages = (file) =>
+  send("api/text", { method: "POST", body: file, headers: { "X-Filename": encodeURIComponent(file.name) } })
+    .then(decode)
+    .then((answer) => answer.passages);
+
+const json = (body, signal) => ({
+  method: "POST",
+  body: JSON.stringify(body),
+  headers: { "Content-Type": "application/json" },
+  signal,
+});
+
+async function send(path, options) {
+  const headers = { ...options.headers };
+  if (key.get()) headers.Authorization = `Bearer ${key.get()}`;
+  let response;
+  try {
+    response = await fetch(path, { ...options, headers, cache: "no-store", credentials: "same-origin" });
+  } catch (error) {
+    throw error.name === "AbortError" ? error : new Problem("offline", "");
+  }
+  if (response.ok) return response;
+  throw problemOf(await response.json().catch(() => null), response);
+}
+
+async function decode(response) {
+  try {
+    return await response.json();
+  } catch (error) {
+    throw error.name === "AbortError" ? error : new Problem("cut", "");
+  }
+}
+
+function problemOf(body, response) {
+  const error = typeof body?.error === "object" ? body.error : {};
+  const retry = error.retry_after_s ?? Number(response.headers.get("retry-after"));
+  return new Problem(error.kind ?? KINDS[response.status] ?? "failed", error.message ?? `HTTP ${response.status}`, {
+    field: error.field,
+    retryAfterS: retry || null,
+  });
+}

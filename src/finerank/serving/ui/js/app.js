@@ -1,0 +1,80 @@
+// Starts the page: language, theme, tabs, the key, and what the server says of itself.
+
+import { key } from "./api.js";
+import { startCompare } from "./compare.js";
+import { byId, element, put } from "./element.js";
+import { startHealth } from "./health.js";
+import { currentLanguage, onLanguage, setLanguage, t, translate } from "./i18n.js";
+import { explainProblem } from "./problem.js";
+import { startRerank } from "./rerank.js";
+import { askServer, defaultModel, onServer, server, watchServer } from "./server.js";
+import { startTabs } from "./tabs.js";
+import { themeButton } from "./theme.js";
+
+const waitingForKey = new Map(); // by the function's name: the same question is asked once
+
+function needsKey(problem, again) {
+  waitingForKey.set(again.name || again, again);
+  const form = byId("key-form");
+  if (form.hidden || problem !== server.problem) {
+    form.hidden = false;
+    byId("key").focus();
+  }
+  byId("key-problem").textContent = key.get() ? t("key.refused") : "";
+}
+
+function startKey() {
+  byId("key-form").addEventListener("submit", (event) => {
+    event.preventDefault();
+    key.set(byId("key").value.trim());
+    byId("key-form").hidden = true;
+    const again = [...waitingForKey.values()];
+    waitingForKey.clear();
+    for (const ask of again) ask();
+  });
+}
+
+function drawServer() {
+  const { info, problem } = server;
+  if (problem) {
+    if (explainProblem(problem).field === "key") needsKey(problem, askServer);
+    put(byId("server"), element("span", { class: "dot failed", "aria-hidden": "true" }), explainProblem(problem).headline);
+    return;
+  }
+  if (!info) return put(byId("server"), element("span", { class: "dot loading", "aria-hidden": "true" }), t("server.asking"));
+  const model = defaultModel();
+  const said = info.state === "ready" ? [model?.name, model?.device, model?.precision].filter(Boolean).join(" · ") : t(`server.${info.state}`);
+  put(
+    byId("server"),
+    element("span", { class: `dot ${info.state}`, "aria-hidden": "true" }),
+    element("span", { class: "server-name", title: t("server.version", { version: info.version }) }, said),
+  );
+}
+
+function startLanguage() {
+  const button = byId("language");
+  const draw = () => {
+    const other = currentLanguage() === "zh" ? "en" : "zh";
+    button.textContent = other === "zh" ? "中文" : "English";
+    button.lang = other;
+    document.title = t("page.title");
+  };
+  button.addEventListener("click", () => setLanguage(currentLanguage() === "zh" ? "en" : "zh"));
+  onLanguage(draw);
+  draw();
+}
+
+translate();
+startLanguage();
+onLanguage(themeButton(byId("theme"), (theme) => t(`theme.${theme}`)));
+startKey();
+onServer(drawServer);
+onLanguage(drawServer);
+drawServer();
+startRerank(needsKey);
+const panels = { compare: startCompare(needsKey), health: startHealth(needsKey) };
+startTabs(["rerank", "compare", "health"], {
+  shown: (name) => panels[name]?.shown(),
+  hidden: (name) => panels[name]?.hidden(),
+});
+watchServer();

@@ -1,0 +1,336 @@
+// The Rerank tab: sends what is in the fields, and shows the ranking as it is computed.
+
+import { get, post, stream } from "./api.js";
+import { makeCard } from "./card.js";
+import { clearProblems, drawCount, fieldsNow, onInput, readRequest, showProblem, startComposer, useExample } from "./composer.js";
+import { byId, element, put } from "./element.js";
+import { drawEmpty } from "./empty.js";
+import { drawExamples } from "./examples.js";
+import { startExplainer } from "./explainer.js";
+import { onLanguage, t } from "./i18n.js";
+import { explainProblem } from "./problem.js";
+import { defaultModel, models, onServer, server } from "./server.js";
+import { drawTable } from "./table.js";
+import { onThreshold, showScores, startThreshold, threshold } from "./threshold.js";
+import { drawStrip, drawVerdict } from "./verdict.js";
+
+const EXPLAINED_AT_ONCE = 5;
+const list = byId("cards");
+
+let run = null; // the ranking on the page: its request, cards, answer, and how to stop it
+let examples = [];
+let needsKey = null; // shows the field for the key, and calls back once there is one
+
+/** What Compare can use again: the request of the last finished ranking, and its answer. */
+export const lastRanking = () => (run?.answer ? { request: run.request, model: run.model, answer: run.answer } : null);
+
+export const chosenModel = () => byId("model").value || defaultModel()?.name || null;
+
+export function startRerank(askForKey) {
+  needsKey = askForKey;
+  startComposer();
+  startThreshold();
+  byId("composer").addEventListener("submit", (event) => {
+    event.preventDefault();
+    rank();
+  });
+  addEventListener("keydown", (event) => {
+    if (byId("rerank").hidden || event.key !== "Enter" || !(event.ctrlKey || event.metaKey)) return;
+    event.preventDefault();
+    rank();
+  });
+  if (/Mac|iP/.test(navigator.platform)) byId("run").querySelector("kbd").textContent = "⌘ ↵";
+  byId("stop").addEventListener("click", () => run?.stop("stopped"));
+  list.addEventListener("keydown", moveBetweenCards);
+  onThreshold((value) => run?.cards.forEach((card) => card.setThreshold(value)));
+  onInput(() => (byId("stale").hidden = !run?.answer || run.fields === fieldsNow()));
+  byId("raw").addEventListener("toggle", drawRaw);
+  onServer(drawModels);
+  onLanguage(draw);
+  draw();
+}
+
+/** Asked for again whenever the server has answered, until they are there. */
+async function loadExamples() {
+  if (examples.length || !server.info) return;
+  try {
+    examples = (await get("api/examples")).examples;
+    drawAllExamples();
+  } catch (problem) {
+    console.info(`no examples: ${problem.kind}`); // the server's state is said at the top of the page
+  }
+}
+
+function choose(example) {
+  useExample(example);
+  rank();
+}
+
+async function rank(longDocuments = null) {
+  const request = readRequest();
+  if (!request) return;
+  run?.stop();
+  const mine = (run = startRun(request, longDocuments));
+  showBusy(true);
+  try {
+    for await (const { event, data } of stream("api/rerank", bodyOf(request, longDocuments), { signal: mine.abort.signal })) {
+      if (event === "progress") showProgress(mine, data);
+      else if (event === "result") finish(mine, data);
+    }
+  } catch (problem) {
+    if (problem.name !== "AbortError") fail(mine, problem);
+  } finally {
+    if (run === mine) showBusy(false);
+  }
+}
+
+const bodyOf = (request, longDocuments) => ({
+  query: request.query,
+  documents: request.documents,
+  return_documents: false,
+  tag: "page",
+  ...(byId("model").value ? { model: byId("model").value } : {}),
+  ...(longDocuments ? { long_documents: longDocuments } : {}),
+});
+
+function startRun(request, longDocuments) {
+  clearProblems();
+  byId("failure").hidden = true;
+  const mine = { request, model: chosenModel(), longDocuments, fields: fieldsNow(), cards: new Map(), sorted: [], answer: null, explainer: null, abort: new AbortController(), waiting: [], frame: null };
+  mine.stop = (said) => {
+    mine.abort.abort();
+    mine.explainer?.stop();
+    cancelAnimationFrame(mine.frame);
+    if (said && !mine.answer) byId("live").textContent = t("live.stopped");
+  };
+  return mine;
+}
+
+/** The old ranking stays on the page until the first scores of the new one are there. */
+function clearOld(mine) {
+  if (mine.cleared) return;
+  mine.cleared = true;
+  list.replaceChildren();
+  put(byId("verdict"), element("p", { class: "headline waiting" }, t("verdict.waiting")));
+  for (const id of ["strip", "notes", "raw-table"]) put(byId(id));
+  byId("raw").hidden = true;
+  byId("empty").hidden = true;
+  byId("outcome").hidden = false;
+  byId("stale").hidden = true;
+  showScores([]);
+  scrollToResults();
+}
+
+/** On a phone the results are below the fields. */
+function scrollToResults() {
+  const results = byId("outcome");
+  if (results.getBoundingClientRect().top < innerHeight * 0.75) return;
+  const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
+  results.scrollIntoView({ block: "start", behavior: still ? "auto" : "smooth" });
+}
+
+/** Scores may come faster than the screen is drawn: they are put in place once a frame. */
+function showProgress(mine, { done, total, scores }) {
+  mine.waiting.push(...scores);
+  byId("progress").max = total;
+  byId("progress").value = done;
+  mine.frame ??= requestAnimationFrame(() => {
+    mine.frame = null;
+    clearOld(mine);
+    for (const score of mine.waiting.splice(0)) place(mine, score);
+    renumber(mine);
+  });
+}
+
+function place(mine, { index, score, logit, truncated }) {
+  if (mine.cards.has(index)) return;
+  const card = addCard(mine, index);
+  card.update({ score, logit, truncated: Boolean(truncated) });
+  const at = mine.sorted.findIndex((other) => other.known.logit < logit || (other.known.logit === logit && other.index > index));
+  if (at < 0) mine.sorted.push(card);
+  else mine.sorted.splice(at, 0, card);
+  list.insertBefore(card.node, at < 0 ? null : mine.sorted[at + 1].node);
+}
+
+function addCard(mine, index) {
+  const card = makeCard({
+    index,
+    document: mine.request.documents[index],
+    answer: mine.request.answer === index,
+    ask: (wanted) => askWhy(mine, wanted),
+  });
+  card.setThreshold(threshold());
+  mine.cards.set(index, card);
+  return card;
+}
+
+function renumber(mine) {
+  mine.sorted.forEach((card, place) => card.known.rank !== place + 1 && card.update({ rank: place + 1 }));
+  showScores(mine.sorted.map((card) => card.known.score));
+}
+
+function finish(mine, answer) {
+  performance.mark("finerank:response");
+  cancelAnimationFrame(mine.frame);
+  clearOld(mine);
+  mine.answer = answer;
+  mine.sorted = answer.results.map((result) => mine.cards.get(result.index) ?? addCard(mine, result.index));
+  mine.sorted.forEach((card, place) => card.update(finalOf(answer.results[place])));
+  if (!inOrder(mine.sorted)) list.replaceChildren(...mine.sorted.map((card) => card.node));
+  byId("progress").value = byId("progress").max;
+  drawOutcome();
+  byId("live").textContent = t("live.done", { n: answer.results.length, first: (answer.results[0]?.index ?? 0) + 1 });
+  requestAnimationFrame(() => setTimeout(() => {
+    performance.mark("finerank:interactive");
+    performance.measure("finerank:render", "finerank:response", "finerank:interactive");
+    explainLater(mine);
+    markShared(mine);
+  }));
+}
+
+const finalOf = ({ rank, score, logit, probability, truncated, best_span: bestSpan }) => ({ rank, score, logit, probability, truncated, bestSpan, final: true });
+
+const inOrder = (cards) => list.children.length === cards.length && cards.every((card, place) => list.children[place] === card.node);
+
+function explainLater(mine) {
+  if (run !== mine) return;
+  mine.explainer = startExplainer({
+    query: mine.request.query,
+    model: mine.model,
+    textOf: (index) => mine.request.documents[index].text,
+    rankOf: (index) => mine.cards.get(index).known.rank,
+    told: (index, explanation) => mine.cards.get(index).update({ explanation, problem: null }),
+    failed: (index, problem, asked) => explainFailed(mine, index, problem, asked),
+  });
+  const observer = new IntersectionObserver((entries) => {
+    for (const entry of entries) {
+      const { index } = entry.target.dataset;
+      mine.explainer[entry.isIntersecting ? "see" : "unsee"](Number(index));
+    }
+  });
+  mine.abort.signal.addEventListener("abort", () => observer.disconnect());
+  mine.sorted.forEach((card, place) => {
+    card.node.dataset.index = card.index;
+    if (place < EXPLAINED_AT_ONCE) mine.explainer.see(card.index);
+    else observer.observe(card.node);
+    if (card.node.classList.contains("open")) mine.explainer.ask(card.index);
+  });
+}
+
+function askWhy(mine, index) {
+  mine.cards.get(index).update({ problem: null });
+  mine.explainer?.ask(index);
+}
+
+function explainFailed(mine, index, problem, asked) {
+  const { field, headline, detail } = explainProblem(problem);
+  if (field === "key") needsKey(problem, () => mine.explainer.resume());
+  if (asked) mine.cards.get(index).update({ problem: `${headline} ${detail}`.trim() });
+  else addNote("highlights", t("note.highlights", { why: headline }), t("again"), () => mine.explainer.resume());
+}
+
+async function markShared(mine) {
+  try {
+    const texts = mine.request.documents.map((document) => document.text);
+    const { spans } = await post("api/overlap", { query: mine.request.query, documents: texts }, { signal: mine.abort.signal });
+    mine.cards.forEach((card, index) => spans[index]?.length && card.update({ shared: spans[index] }));
+  } catch (problem) {
+    if (problem.name !== "AbortError") addNote("shared", t("note.shared", { why: explainProblem(problem).headline }), t("again"), () => markShared(mine));
+  }
+}
+
+/** A failed request takes nothing away: the fields stay as they are, and the last ranking stays below. */
+function fail(mine, problem) {
+  const again = () => rank(mine.longDocuments);
+  const { field, headline, detail } = explainProblem(problem);
+  byId("live").textContent = "";
+  if (field === "key") return needsKey(problem, again);
+  if (showProblem(problem)) return;
+  const partly = mine.sorted.length ? t("problem.partly", { done: mine.sorted.length, n: mine.request.documents.length }) : "";
+  put(
+    byId("failure"),
+    element("p", {}, element("strong", {}, headline)),
+    (detail || partly) && element("p", {}, [detail, partly].filter(Boolean).join(" ")),
+    element("p", {}, element("button", { type: "button", on: { click: again } }, t("again")), " ", element("span", { class: "hint" }, t("problem.kept"))),
+  );
+  byId("failure").hidden = false;
+  byId("failure").scrollIntoView({ block: "nearest" });
+}
+
+function showBusy(busy) {
+  byId("rerank").classList.toggle("busy", busy);
+  byId("stop").hidden = !busy;
+  byId("run").setAttribute("aria-busy", String(busy));
+  if (busy) {
+    byId("progress").removeAttribute("value");
+    byId("live").textContent = t("live.started");
+  }
+}
+
+function addNote(name, text, action, onAction) {
+  byId("notes").querySelector(`[data-note=${name}]`)?.remove();
+  const note = element("p", { class: "note", "data-note": name }, `${text} `);
+  note.append(element("button", { type: "button", class: "link", on: { click: () => note.remove() || onAction() } }, action));
+  byId("notes").append(note);
+}
+
+function drawNotes({ answer, longDocuments }) {
+  put(byId("notes"), answer.degraded && element("p", { class: "note caution" }, t("note.degraded", { why: answer.degraded })));
+  const cut = answer.results.filter((result) => result.truncated).length;
+  if (cut && longDocuments !== "chunk") addNote("cut", t("note.cut", { n: cut }), t("note.cut.do"), () => rank("chunk"));
+}
+
+function drawRaw() {
+  if (!run?.answer || !byId("raw").open) return;
+  drawTable(byId("raw-table"), run.answer.results.map((result) => {
+    const { id, text, metadata } = run.request.documents[result.index];
+    return {
+      rank: result.rank, id: id ?? result.index + 1, index: result.index, text, logit: result.logit, score: result.score,
+      probability: result.probability, truncated: result.truncated, ...(metadata ? { metadata } : {}),
+    };
+  }));
+}
+
+function drawModels() {
+  const select = byId("model");
+  const chosen = select.value || defaultModel()?.name;
+  put(select, models().map((model) => element("option", { value: model.name }, model.name)));
+  select.value = models().some((model) => model.name === chosen) ? chosen : (defaultModel()?.name ?? "");
+  select.hidden = models().length < 2;
+  drawCount();
+  drawAllExamples();
+  loadExamples();
+}
+
+function drawAllExamples() {
+  const model = models().find((model) => model.name === chosenModel());
+  const options = { choose, understood: model?.languages };
+  drawEmpty(byId("empty"), examples, options);
+  drawExamples(byId("examples-side"), examples, options);
+  byId("examples").hidden = !examples.length || !byId("empty").hidden;
+}
+
+function draw() {
+  drawCount();
+  drawAllExamples();
+  run?.cards.forEach((card) => card.draw());
+  if (run?.answer) drawOutcome();
+}
+
+function drawOutcome() {
+  byId("examples").hidden = !examples.length;
+  drawVerdict(byId("verdict"), run.answer.results, run.request.answer);
+  drawStrip(byId("strip"), run.answer);
+  drawNotes(run);
+  byId("raw").hidden = false;
+  drawRaw();
+  showScores(run.answer.results.map((result) => result.score));
+}
+
+function moveBetweenCards(event) {
+  const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
+  if (!step || !event.target.classList.contains("toggle")) return;
+  const cards = [...list.children];
+  const to = cards[cards.indexOf(event.target.closest(".card")) + step];
+  if (to) event.preventDefault() || to.querySelector(".toggle").focus();
+}

@@ -1,0 +1,216 @@
+"""The server over HTTP: what it answers when all is well."""
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from finerank.scoring.batch import Batch
+from finerank.testing import OverlapBackend, stub_reranker
+
+QUERY = "how do I reset it"
+DOCUMENTS = ["keep it dry", "to reset it hold the button", "the lamp is green"]
+NATIVE = {"query": QUERY, "documents": DOCUMENTS}
+
+
+def events_of(response: httpx.Response) -> Iterator[tuple[str, dict]]:
+    for block in response.read().decode().split("\n\n"):
+        if block:
+            name, data = block.split("\n")
+            yield name.removeprefix("event: "), json.loads(data.removeprefix("data: "))
+
+
+def test_the_native_answer_is_the_librarys(server) -> None:
+    answer = server.http.post("/api/rerank", json=NATIVE)
+    expected = stub_reranker().rank(QUERY, DOCUMENTS)
+    assert answer.status_code == 200
+    rows = answer.json()["results"]
+    assert [(row["index"], row["logit"], row["score"]) for row in rows] == [
+        (result.index, result.logit, result.score) for result in expected
+    ]
+    assert answer.json()["usage"]["tokens"] == expected.usage.tokens
+    assert answer.json()["id"] == answer.headers["x-request-id"]
+
+
+def test_timing_headers_tell_the_stages(server) -> None:
+    headers = server.http.post("/v2/rerank", json={"model": "any", **NATIVE}).headers
+    times = [float(headers[f"x-{stage}-time"]) for stage in ("tokenization", "queue", "inference", "total")]
+    assert times[3] >= max(times[:3])
+    assert int(headers["x-compute-tokens"]) > 0
+
+
+def test_a_request_id_is_kept_if_it_is_one(server) -> None:
+    given = server.http.post("/api/rerank", json=NATIVE, headers={"x-request-id": "trace-7"})
+    assert given.headers["x-request-id"] == "trace-7"
+    odd = server.http.post("/api/rerank", json=NATIVE, headers={"x-request-id": "a b"})
+    assert re.fullmatch("[0-9a-f]{32}", odd.headers["x-request-id"])
+
+
+def test_progress_streams_and_ends_with_the_result(start_server) -> None:
+    server = start_server(lambda name: stub_reranker(batch_tokens=16, cache="memory"))
+    documents = [*(f"passage number {n} to reset" for n in range(10)), "passage number 1 to reset"]
+    body = {"query": QUERY, "documents": documents}
+    for _ in range(2):  # the second time from the cache
+        response = server.http.post("/api/rerank", json=body, headers={"accept": "text/event-stream"})
+        *progress, (name, result) = events_of(response)
+        assert name == "result"
+        told = {score["index"]: score["logit"] for _, event in progress for score in event["scores"]}
+        assert told == {row["index"]: row["logit"] for row in result["results"]}
+        assert [event["done"] for _, event in progress][-1] == 11
+    assert result["usage"]["cached"] == 11
+
+
+def test_chunked_documents_stream_once_all_their_passages_are_scored(start_server) -> None:
+    server = start_server(lambda name: stub_reranker(batch_tokens=32, max_length=32))
+    body = {"query": QUERY, "documents": ["One two three. " * 30, "short"], "long_documents": "chunk"}
+    response = server.http.post("/api/rerank", json=body, headers={"accept": "text/event-stream"})
+    *progress, (_, result) = events_of(response)
+    told = [score["index"] for _, event in progress for score in event["scores"]]
+    assert sorted(told) == [0, 1]
+    assert result["usage"]["pairs"] > 5
+
+
+def test_a_stream_where_a_header_asks_for_the_native_dialect(server) -> None:
+    headers = {"accept": "text/event-stream", "x-finerank-dialect": "native"}
+    *_, (name, result) = events_of(server.http.post("/v1/rerank", json=NATIVE, headers=headers))
+    assert (name, "timings" in result) == ("result", True)
+
+
+def test_a_stream_ends_with_the_error(start_server) -> None:
+    server = start_server(lambda name: stub_reranker(OverlapBackend(error=RuntimeError("the GPU fell off the bus"))))
+    response = server.http.post("/api/rerank", json=NATIVE, headers={"accept": "text/event-stream"})
+    assert response.status_code == 200
+    ((name, event),) = events_of(response)
+    assert (name, event["error"]["kind"]) == ("error", "failed")
+
+
+def test_explanations(server) -> None:
+    text = "Keep it dry. To reset it hold the button."
+    body = {"query": QUERY, "documents": [text, DOCUMENTS[0]]}
+    (first, _) = server.http.post("/api/explain", json=body).json()["explanations"]
+    expected = stub_reranker().explain(QUERY, text)
+    assert [piece["drop"] for piece in first["sentences"]] == [piece.drop for piece in expected.sentences]
+    assert first["words"] == []
+    assert max(first["sentences"], key=lambda piece: piece["share"])["text"] == "To reset it hold the button."
+    (first, _) = server.http.post("/api/explain", json={**body, "words": True}).json()["explanations"]
+    assert [piece["text"] for piece in first["words"]] == [piece.text for piece in expected.words]
+
+
+def test_word_overlap_says_where_the_words_are(server) -> None:
+    body = {"query": "Reset 路由器", "documents": ["how to RESET", "如何重置路由器", "nothing"]}
+    answer = server.http.post("/api/overlap", json=body).json()
+    assert answer["spans"] == [[[7, 12]], [[4, 6], [5, 7]], []]
+    assert answer["scores"][2] == 0 < answer["scores"][0]
+
+
+def test_the_text_of_a_pdf(server) -> None:
+    pdf = Path(__file__).parent / "manual.pdf"
+    answer = server.http.post("/api/text", content=pdf.read_bytes(), headers={"x-filename": "manual.PDF"})
+    assert answer.json()["passages"] == ["Hold the reset button for ten seconds.", "Keep the router dry."]
+    wrong = server.http.post("/api/text", content=b"hello", headers={"x-filename": "a.pdf"})
+    assert (wrong.status_code, wrong.json()["error"]["kind"]) == (422, "invalid")
+    other = server.http.post("/api/text", content=b"hello", headers={"x-filename": "%E6%96%87.docx"})
+    assert "文.docx" in other.json()["error"]["message"]
+
+
+def test_info_examples_and_other_servers_lists(server) -> None:
+    info = server.http.get("/api/info").json()
+    assert info["models"][0]["state"] == "ready"
+    assert info["limits"]["max_documents"] == 2000
+    examples = server.http.get("/api/examples").json()["examples"]
+    assert {example["lang"] for example in examples} >= {"zh", "en", "ar"}
+    assert server.http.get("/info").json()["max_client_batch_size"] == 2000
+    assert server.http.get("/v1/models").json()["data"][0]["id"]
+    assert server.http.get("/v1/models/BAAI/bge-reranker").json()["model_type"] == "rerank"
+    assert server.http.get("/v1/cluster/auth").json() == {"auth": False}
+
+
+def test_metrics_count_what_was_asked(start_server) -> None:
+    server = start_server(lambda name: stub_reranker(cache="memory"))
+    for _ in range(2):
+        server.http.post("/v2/rerank", json={"model": "m", **NATIVE})
+    server.http.post("/v2/rerank", json={"model": "m"})
+    text = server.http.get("/metrics").text
+    assert 'finerank_requests_total{dialect="cohere",status="200"} 2.0' in text
+    assert 'finerank_requests_total{dialect="cohere",status="400"} 1.0' in text
+    values = dict(line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
+    assert float(values["finerank_pairs_total"]) == 6
+    cached = next(value for name, value in values.items() if name.startswith("finerank_cache") and "total" in name)
+    assert float(cached) == 3
+
+
+def test_ranking_health_sees_the_full_ranking_by_tag(start_server) -> None:
+    server = start_server()
+    for _ in range(3):
+        server.http.post("/v2/rerank", json={"model": "m", "top_n": 1, **NATIVE}, headers={"x-finerank-tag": "bot"})
+    server.http.post("/api/rerank", json={**NATIVE, "tag": "search"})
+    health = server.http.get("/api/health/ranking", params={"tag": "bot"}).json()
+    assert (health["requests"], health["documents"]) == (3, 9)
+    figures = {figure["name"]: figure for figure in health["figures"]}
+    assert figures["top1_replacement_rate"]["value"] == 1.0
+    assert sorted(health["tags"]) == ["bot", "search"]
+    assert server.http.get("/api/stats").json()["interval_s"] == 5
+
+
+def test_a_baseline_needs_enough_requests(start_server) -> None:
+    server = start_server()
+    early = server.http.post("/api/health/ranking/baseline", json={})
+    assert (early.status_code, early.json()["error"]["kind"]) == (422, "invalid")
+    for _ in range(40):
+        server.http.post("/api/rerank", json=NATIVE)
+    assert server.http.post("/api/health/ranking/baseline", json={}).json()["scores"]["baseline"]
+
+
+def test_health_survives_a_restart(start_server) -> None:
+    first = start_server()
+    first.http.post("/api/rerank", json=NATIVE)
+    first.stop()
+    first.join()
+    again = start_server()
+    assert again.http.get("/api/health/ranking").json()["requests"] == 1
+
+
+def test_the_docs_open_without_a_network(server) -> None:
+    page = server.http.get("/docs")
+    assert page.status_code == 200
+    for asset in re.findall(r'(?:src|href)="([^"]+)"', page.text):
+        assert server.http.get("/" + asset).status_code == 200
+    assert "http" not in page.text.replace("http-equiv", "")
+    described = server.http.get("/openapi.json").json()
+    assert described["paths"]["/v2/rerank"]["post"]["requestBody"]["content"]["application/json"]["examples"]["cohere"]
+
+
+def test_what_is_not_there(server) -> None:
+    missing = server.http.get("/nothing")
+    assert (missing.status_code, missing.json()["error"]["kind"]) == (404, "not_found")
+    wrong = server.http.get("/api/rerank")
+    assert wrong.status_code in (404, 405)
+    assert "error" in wrong.json()
+
+
+def test_other_models_answer_to_their_names(start_server) -> None:
+    class Backwards(OverlapBackend):
+        def forward(self, batch: Batch):
+            return -super().forward(batch)
+
+    def load(name: str):
+        return stub_reranker(Backwards() if name == "backwards" else OverlapBackend())
+
+    server = start_server(load, more_models=("backwards",))
+    first = server.http.post("/api/rerank", json=NATIVE).json()["results"][0]["index"]
+    other = server.http.post("/api/rerank", json={**NATIVE, "model": "backwards"}).json()["results"][0]["index"]
+    assert first == 1
+    assert other != 1
+    unknown = server.http.post("/api/rerank", json={**NATIVE, "model": "gpt"})
+    assert (unknown.status_code, unknown.json()["error"]["kind"]) == (404, "not_found")
+    foreign = server.http.post("/v2/rerank", json={**NATIVE, "model": "rerank-v3.5"})
+    assert foreign.json()["results"][0]["index"] == 1
+
+
+@pytest.mark.parametrize("path", ["/api/rerank", "/v1/rerank"])
+def test_no_documents(server, path: str) -> None:
+    answer = server.http.post(path, json={"query": "q", "documents": []})
+    assert answer.status_code in (200, 400, 422)

@@ -1,0 +1,173 @@
+"""The real process with the real model: signals, a kill under load, and far more load than it can hold."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+import pytest
+
+from finerank.reranker import Reranker
+
+PASSAGES = [f"The number {n} bus stops at the station every {n + 5} minutes, and also at night." for n in range(20)]
+QUESTIONS = [f"how often does the number {n} bus stop at the station?" for n in range(8)]
+
+
+class Process:
+    """`finerank serve`, and how to reach it."""
+
+    def __init__(self, folder: Path, **settings: object) -> None:
+        environment = {f"FINERANK_SERVE_{name.upper()}": str(value) for name, value in settings.items()}
+        self._log = (folder / "log").open("a+", encoding="utf-8")
+        start = self._log.seek(0, os.SEEK_END)
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "finerank", "serve", "--port", "0", "--cache", str(folder / "scores.db")],
+            cwd=folder,
+            env={**os.environ, "FINERANK_SERVE_STATE_DIR": str(folder / "state"), **environment},
+            stderr=self._log,
+        )
+        self._path, self._start = folder / "log", start
+        self.wait_for("model loaded")
+        url = next(line["url"] for line in self.lines() if line["event"] == "listening")
+        self.url = str(url)
+
+    def lines(self) -> list[dict]:
+        text = self._path.read_text(encoding="utf-8")[self._start :]
+        return [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
+
+    def wait_for(self, event: str, seconds: float = 60) -> None:
+        deadline = time.monotonic() + seconds
+        while not any(line["event"] == event for line in self.lines()):
+            assert self.process.poll() is None, self._path.read_text(encoding="utf-8")
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+
+    def rank(self, question: str, passages: list[str] = PASSAGES) -> httpx.Response:
+        body = {"query": question, "documents": passages}
+        return httpx.post(f"{self.url}/api/rerank", json=body, timeout=120, trust_env=False)
+
+    def memory_mb(self) -> float:
+        status = Path(f"/proc/{self.process.pid}/status").read_text(encoding="utf-8")
+        return next(int(line.split()[1]) / 1024 for line in status.splitlines() if line.startswith("VmRSS"))
+
+    def close(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        self._log.close()
+
+
+@pytest.fixture
+def processes() -> Iterator[list[Process]]:
+    started: list[Process] = []
+    yield started
+    for process in started:
+        process.close()
+
+
+@pytest.fixture(scope="module")
+def right() -> dict[str, list[int]]:
+    """The order the library gives each question."""
+    with Reranker.from_pretrained() as reranker:
+        return {question: [result.index for result in reranker.rank(question, PASSAGES)] for question in QUESTIONS}
+
+
+def order(answer: httpx.Response) -> list[int]:
+    return [row["index"] for row in answer.json()["results"]]
+
+
+def test_a_signal_lets_requests_finish(processes, tmp_path, right) -> None:
+    processes.append(Process(tmp_path))
+    server = processes[0]
+    with ThreadPoolExecutor(4) as pool:
+        answers = [pool.submit(server.rank, question) for question in QUESTIONS[:4]]
+        while httpx.get(f"{server.url}/metrics", trust_env=False).text.count("in_flight") == 0:
+            time.sleep(0.01)
+        time.sleep(0.2)
+        server.process.send_signal(signal.SIGTERM)
+        assert [order(answer.result()) for answer in answers] == [right[question] for question in QUESTIONS[:4]]
+    assert server.process.wait(20) == 0
+
+
+def test_a_kill_in_mid_load_and_a_restart(processes, tmp_path, right) -> None:
+    processes.append(Process(tmp_path))
+    first = processes[0]
+    assert order(first.rank(QUESTIONS[0])) == right[QUESTIONS[0]]
+    with ThreadPoolExecutor(8) as pool:
+        asked = [pool.submit(first.rank, question) for question in QUESTIONS * 2]
+        time.sleep(1.0)
+        first.process.kill()
+        assert any(one.exception() is not None for one in asked)
+    processes.append(Process(tmp_path))
+    again = processes[1]
+    answers = {question: again.rank(question) for question in QUESTIONS}
+    assert {question: order(answer) for question, answer in answers.items()} == right
+    assert answers[QUESTIONS[0]].json()["usage"]["cached"] == 20
+
+
+@pytest.mark.slow
+def test_ten_times_the_load_for_a_minute(processes, tmp_path) -> None:
+    """No request without an answer, no wrong answer, and memory bounded."""
+    processes.append(Process(tmp_path, max_queue_tokens=8000, max_requests=64))
+    server = processes[0]
+    for question in QUESTIONS:
+        server.rank(question)
+    before = server.memory_mb()
+    outcomes: list[int] = []
+    wrong: list[str] = []
+    peak = [before]
+    end = time.monotonic() + 60
+
+    def ask(worker: int) -> None:
+        number = worker
+        while time.monotonic() < end:
+            bus = number % len(QUESTIONS)
+            passages = [f"{passage} Report {worker}.{number}." for passage in PASSAGES]  # nothing comes from the cache
+            answer = server.rank(QUESTIONS[bus], passages)
+            number += 1
+            outcomes.append(answer.status_code)
+            if answer.status_code == 200:
+                if order(answer)[0] != bus or sorted(order(answer)) != list(range(20)):
+                    wrong.append(QUESTIONS[bus])
+            elif answer.status_code != 429 or int(answer.headers["retry-after"]) < 1:
+                wrong.append(f"{answer.status_code} {answer.text}")
+            else:
+                time.sleep(0.1)  # a caller who comes again much too soon
+            peak[0] = max(peak[0], server.memory_mb())
+
+    threads = [threading.Thread(target=ask, args=(worker,)) for worker in range(128)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(120)
+    assert not any(thread.is_alive() for thread in threads)
+    assert wrong == []
+    answered, refused = outcomes.count(200), outcomes.count(429)
+    assert answered + refused == len(outcomes)
+    assert refused > 9 * answered
+    assert peak[0] < before + 300
+    assert [order(server.rank(question))[0] for question in QUESTIONS] == list(range(len(QUESTIONS)))
+
+
+def test_the_command_line_says_what_is_wrong(tmp_path) -> None:
+    def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "finerank", "serve", *arguments]
+        return subprocess.run(
+            command, cwd=tmp_path, env={**os.environ, **environment}, capture_output=True, text=True, timeout=60
+        )
+
+    missing = run("--port", "0", "--model", "./nowhere")
+    assert missing.returncode == 1
+    assert "nowhere" in missing.stderr
+    opened = run("--host", "0.0.0.0", "--port", "0")
+    assert opened.returncode == 1
+    assert "api_keys_file" in opened.stderr
+    wrong = run(FINERANK_SERVE_MAX_DOCUMENTS="many")
+    assert wrong.returncode == 1
+    assert "FINERANK_SERVE_MAX_DOCUMENTS=many" in wrong.stderr

@@ -1,0 +1,136 @@
+"""Keys, origins, hosts, policies, and what the log holds."""
+
+import json
+import logging
+
+import pytest
+
+from finerank import InvalidSetting
+from finerank.errors import Forbidden, Unauthorized
+from finerank.serving.keys import Keys, load_keys
+from finerank.serving.log import JsonFormatter
+from finerank.settings import ServeSettings
+from finerank.testing import OverlapBackend, stub_reranker
+
+BODY = {"query": "where is the treasure", "documents": ["the treasure is under the oak"]}
+
+
+def test_a_network_is_not_served_without_a_key(tmp_path) -> None:
+    with pytest.raises(InvalidSetting, match="api_keys_file"):
+        load_keys(ServeSettings(host="0.0.0.0"))
+    assert not load_keys(ServeSettings(host="127.0.0.1"))
+    assert not load_keys(ServeSettings(host="0.0.0.0", auth="off"))
+    file = tmp_path / "keys"
+    file.write_text("# team A\nfirst\n\n second \n", encoding="utf-8")
+    keys = load_keys(ServeSettings(host="0.0.0.0", api_keys=("third",), api_keys_file=str(file)))
+    assert len(keys) == 3
+    keys.check({"authorization": "Bearer second"})
+    file.write_text("\n# none\n", encoding="utf-8")
+    for wrong in (file, tmp_path / "missing"):
+        with pytest.raises(InvalidSetting, match="api_keys_file"):
+            load_keys(ServeSettings(api_keys_file=str(wrong)))
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"authorization": "Bearer sesame"},
+        {"authorization": "bearer  sesame"},
+        {"authorization": "sesame"},
+        {"x-api-key": "sesame"},
+    ],
+)
+def test_a_key_may_be_shown_in_several_ways(headers) -> None:
+    Keys(["open", "sesame"]).check(headers)
+
+
+@pytest.mark.parametrize("headers", [{}, {"authorization": "Bearer sesam"}, {"authorization": "Basic sesame"}])
+def test_a_wrong_key(headers) -> None:
+    with pytest.raises(Unauthorized):
+        Keys(["sesame"]).check(headers)
+
+
+@pytest.mark.parametrize("host", ["localhost:8000", "127.0.0.1", "[::1]:8000", "LOCALHOST"])
+def test_without_keys_loopback_names_may_call(host) -> None:
+    Keys([]).check({"host": host})
+
+
+def test_another_name_that_points_here_may_not() -> None:
+    with pytest.raises(Forbidden, match="evil"):
+        Keys([]).check({"host": "evil.example:8000"})
+    Keys([], open_to_all=True).check({"host": "evil.example:8000"})
+
+
+def test_what_needs_a_key_and_what_does_not(start_server) -> None:
+    server = start_server(api_keys=("sesame",))
+    for path in ("/", "/health", "/health/live", "/docs", "/openapi.json"):
+        assert server.http.get(path).status_code == 200
+    for path in ("/api/info", "/api/stats", "/api/health/ranking", "/metrics", "/info", "/v1/models"):
+        assert server.http.get(path).status_code == 401
+    shapes = {"/v2/rerank": "message", "/jina/v1/rerank": "detail", "/rerank": "error", "/api/rerank": "error"}
+    for path, field in shapes.items():
+        answer = server.http.post(path, json=BODY)
+        assert answer.status_code == 401
+        assert field in answer.json()
+    server.http.headers["authorization"] = "sesame"
+    assert server.http.post("/api/rerank", json=BODY).status_code == 200
+    assert server.http.get("/metrics").status_code == 200
+
+
+def test_a_model_is_not_changed_without_a_key(server) -> None:
+    answer = server.http.post("/api/model", json={"model": "stub"})
+    assert (answer.status_code, answer.json()["error"]["kind"]) == (403, "forbidden")
+
+
+def test_other_origins_may_not_call_unless_told(start_server) -> None:
+    asking = {"origin": "https://app.example", "access-control-request-method": "POST"}
+    closed = start_server().http.options("/api/rerank", headers=asking)
+    assert "access-control-allow-origin" not in closed.headers
+    opened = start_server(cors_origins=("https://app.example",)).http
+    assert opened.options("/api/rerank", headers=asking).headers["access-control-allow-origin"] == asking["origin"]
+    other = opened.options("/api/rerank", headers={**asking, "origin": "https://evil.example"})
+    assert "access-control-allow-origin" not in other.headers
+    # an origin that may call, may read errors too
+    wrong = opened.post("/api/rerank", json={}, headers={"origin": "https://app.example"})
+    assert wrong.headers["access-control-allow-origin"] == asking["origin"]
+
+
+def test_the_page_runs_only_its_own_scripts(server) -> None:
+    policy = server.http.get("/").headers["content-security-policy"]
+    assert "default-src 'none'" in policy
+    assert "script-src 'self'" in policy
+    assert "unsafe" not in policy
+    assert "unsafe-eval" not in server.http.get("/docs").headers["content-security-policy"]
+    assert server.http.get("/api/info").headers["x-content-type-options"] == "nosniff"
+
+
+@pytest.mark.parametrize("path", ["/../pyproject.toml", "/%2e%2e/app.py", "/docs/../app.py", "/docs/%2e%2e%2fapp.py"])
+def test_files_beside_the_page_are_not_served(server, path) -> None:
+    assert server.http.get(path).status_code == 404
+
+
+@pytest.mark.parametrize("fault", [None, RuntimeError("the GPU fell off the bus")])
+def test_no_text_of_a_request_is_logged(start_server, caplog, fault) -> None:
+    caplog.set_level(logging.DEBUG)
+    server = start_server(lambda name: stub_reranker(OverlapBackend(error=fault)))
+    server.http.post("/api/rerank", json=BODY)
+    server.http.post("/v2/rerank", json={"model": "m", **BODY})
+    server.http.post("/api/explain", json=BODY)
+    server.http.post("/api/overlap", json=BODY)
+    server.http.post("/api/rerank", json={**BODY, "documents": [["treasure"]]})
+    server.http.post("/api/rerank", content=b'{"query": "treasure')
+    server.until(lambda: sum(record.message == "request" for record in caplog.records) == 6)
+    lines = [JsonFormatter().format(record) for record in caplog.records if record.name.startswith("finerank")]
+    assert not any("treasure" in line or "oak" in line for line in lines)
+    requests = [json.loads(line) for line in lines if '"event": "request"' in line]
+    assert {"time", "level", "request_id", "path", "dialect", "status", "ms"} <= set(requests[0])
+    assert any('"event": "scoring failed"' in line and "bus" in line for line in lines) == (fault is not None)
+
+
+def test_text_is_logged_where_that_was_asked_for(start_server, caplog) -> None:
+    caplog.set_level(logging.INFO)
+    server = start_server(log_text=True)
+    server.http.post("/api/rerank", json=BODY)
+    server.until(lambda: any(record.message == "request" for record in caplog.records))
+    (record,) = (record for record in caplog.records if record.message == "request")
+    assert json.loads(JsonFormatter().format(record))["requests"] == [BODY]
