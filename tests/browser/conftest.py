@@ -177,9 +177,10 @@ class Visit:
         return [request for request in self.requests if request.url.split("?")[0].endswith(path)]
 
     def close(self) -> None:
-        self.page.unroute_all(behavior="ignoreErrors")
         if self.page.url.startswith(self.url):
             self.page.evaluate("localStorage.clear()")
+        self.page.goto("about:blank")  # ends what is still being asked, before the routes that answer it go
+        self.page.unroute_all(behavior="ignoreErrors")
         for page in self.context.pages:
             page.close()
 

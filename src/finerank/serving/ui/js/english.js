@@ -71,7 +71,7 @@ export const ENGLISH = {
   "threshold.split": "{over} over, {under} at or under",
   "threshold.hint": "Scores over it are green, at or under it red.",
   presets: "Presets for the threshold",
-  "preset.fitted": "Fitted to this model",
+  "preset.own": "This server's",
   "preset.bot": "Customer bot",
   "preset.default": "Default",
   "preset.search": "Internal search",
