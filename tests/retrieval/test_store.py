@@ -103,6 +103,14 @@ def test_another_embedder_is_refused(store: Store):
         StoreRetriever(store, TermsEmbedder(), "both")  # type: ignore[arg-type]
 
 
+def test_an_open_store_sees_what_is_indexed_later(store: Store, index_docs, docs: Path):
+    before = store.version
+    (docs / "lamp.txt").write_text("The green lamp blinks.", encoding="utf-8")
+    index_docs()
+    assert store.version > before
+    assert [found.document.text for found in store.matching("lamp", 5)] == ["The green lamp blinks."]
+
+
 def test_an_embedding_endpoint_that_fails_leaves_the_words(store: Store):
     class Down:
         def embed_queries(self, texts):
