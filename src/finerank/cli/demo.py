@@ -32,7 +32,9 @@ _TRAP_BAR = 12
 
 
 def demo(
-    lang: Annotated[str, typer.Option(help="zh, en, ja, ko, fr, es, de, ru, ar, pt, vi or th")] = DEFAULT_MODEL_LANGUAGES[0],
+    lang: Annotated[
+        str, typer.Option(help="zh, en, ja, ko, fr, es, de, ru, ar, pt, vi or th")
+    ] = DEFAULT_MODEL_LANGUAGES[0],
     as_json: options.AsJson = False,
     as_jsonl: options.AsJsonLines = False,
     model: options.Model = None,
