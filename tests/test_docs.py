@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from finerank.settings import ServeSettings, Settings
+from finerank.settings import RagSettings, ServeSettings, Settings
 from finerank.training.losses import LOSS_NAMES
 from finerank.training.options import TrainSettings
 from finerank.training.pretrain import PretrainSettings
@@ -57,6 +57,16 @@ def test_every_training_option_is_in_the_guide_with_its_help(section: str, setti
     expected = {each.name: (shown(each.default), each.metadata["help"]) for each in fields(settings)}
     expected.pop("train", None)
     assert guide_table(section) == expected
+
+
+def test_every_option_of_the_pipeline_is_in_its_page_with_its_help():
+    page = (ROOT / "docs/pipeline.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(\w+)` \| `([^`]*)` \| (.*) \|$", page[page.index("## Pipeline options") :], re.M)
+    shown = {
+        option.name: ("unset" if option.default is None else json.dumps(option.default), option.metadata["help"])
+        for option in fields(RagSettings)
+    }
+    assert {name: (default, meaning) for name, default, meaning in rows} == shown
 
 
 def test_every_loss_is_in_the_guide():

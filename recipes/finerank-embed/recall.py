@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from finerank.evaluation.datasets import JudgedSet, read_json_lines, read_set
-from finerank.training.candidates import Bm25, CandidateSource, Nearest, load_embedder
+from finerank.retrieval.embed import load_embedder
+from finerank.training.candidates import Bm25, CandidateSource, Nearest
 
 K = 50
 

@@ -14,6 +14,11 @@ FinerankError
 │   └── OutOfMemory        even a single pair does not fit
 ├── TrainingCollapsed   a model in training no longer learns to rank
 ├── ScoreError          the model answered NaN or infinity
+├── UnreadableFile      a file that is no document finerank can read
+├── StoreError          a document store cannot be read or written
+│   ├── StoreNotFound   no store there
+│   └── StoreLocked     another process writes to it
+├── EndpointError       an HTTP endpoint is down, slow, refuses or breaks off
 ├── CacheError          the score cache cannot be opened or written
 └── RequestRefused      the server does not do what a request asks
     ├── RequestTooLarge     more bytes, documents or tokens than it may have
@@ -84,6 +89,26 @@ class TrainingCollapsed(FinerankError):
 
 class ScoreError(FinerankError):
     """The model answered NaN or infinity."""
+
+
+class UnreadableFile(FinerankError):
+    """A file that is no document finerank can read: damaged, encrypted, empty, of another kind."""
+
+
+class StoreError(FinerankError):
+    """A document store cannot be read or written."""
+
+
+class StoreNotFound(StoreError):
+    """There is no document store at the place named."""
+
+
+class StoreLocked(StoreError):
+    """Another process writes to the document store."""
+
+
+class EndpointError(FinerankError):
+    """An HTTP endpoint (embeddings, chat) is down, slow, refuses, or breaks off."""
 
 
 class CacheError(FinerankError):

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 
-import httpx
+import httpx2
 
 from finerank.errors import (
     DeadlineExceeded,
@@ -87,8 +87,8 @@ class RemoteReranker:
         self._headers = {"Content-Type": "application/json"}
         if api_key:
             self._headers["Authorization"] = f"Bearer {api_key}"
-        self._client = httpx.Client(headers=self._headers)
-        self._async_clients: dict[asyncio.AbstractEventLoop, tuple[httpx.AsyncClient, AsyncIterator[None]]] = {}
+        self._client = httpx2.Client(headers=self._headers)
+        self._async_clients: dict[asyncio.AbstractEventLoop, tuple[httpx2.AsyncClient, AsyncIterator[None]]] = {}
 
     def rank(
         self,
@@ -107,7 +107,7 @@ class RemoteReranker:
         while exchange.documents:
             try:
                 response = self._client.post(exchange.url, **exchange.next_try())
-            except httpx.RequestError as error:
+            except httpx2.RequestError as error:
                 wait_s = exchange.failed(error)
             else:
                 settled = exchange.answered(response)
@@ -131,7 +131,7 @@ class RemoteReranker:
         while exchange.documents:
             try:
                 response = await client.post(exchange.url, **exchange.next_try())
-            except httpx.RequestError as error:
+            except httpx2.RequestError as error:
                 wait_s = exchange.failed(error)
             else:
                 settled = exchange.answered(response)
@@ -188,19 +188,19 @@ class RemoteReranker:
         deadline = time.monotonic() + self.timeout_s
         return _Exchange(f"{self.url}/api/rerank", content, checked, top_n, threshold, self.timeout_s, deadline)
 
-    async def _async_client(self) -> httpx.AsyncClient:
+    async def _async_client(self) -> httpx2.AsyncClient:
         loop = asyncio.get_running_loop()
         for ended in [each for each in self._async_clients if each.is_closed()]:
             del self._async_clients[ended]
         if loop not in self._async_clients:
-            client = httpx.AsyncClient(headers=self._headers)
+            client = httpx2.AsyncClient(headers=self._headers)
             closing = _closed_with_loop(client)
             self._async_clients[loop] = (client, closing)
             await anext(closing)
         return self._async_clients[loop][0]
 
 
-async def _closed_with_loop(client: httpx.AsyncClient) -> AsyncIterator[None]:
+async def _closed_with_loop(client: httpx2.AsyncClient) -> AsyncIterator[None]:
     """An event loop that ends closes the generators begun in it, and this one the client's connections with it."""
     try:
         yield
@@ -222,7 +222,7 @@ class _Exchange:
     tries: int = 0
 
     def next_try(self) -> dict[str, Any]:
-        """How httpx is to send it."""
+        """How httpx2 is to send it."""
         self.tries += 1
         left_s = self.deadline - time.monotonic()
         if left_s <= 0:
@@ -230,22 +230,22 @@ class _Exchange:
         return {
             "content": self.content,
             "headers": {"X-Request-Timeout": f"{left_s:.3f}"},
-            "timeout": httpx.Timeout(left_s + GRACE_S, connect=left_s),
+            "timeout": httpx2.Timeout(left_s + GRACE_S, connect=left_s),
         }
 
-    def failed(self, error: httpx.RequestError) -> float:
+    def failed(self, error: httpx2.RequestError) -> float:
         """Seconds until the next try after a broken connection; raises what else went wrong."""
-        if isinstance(error, httpx.TimeoutException):
+        if isinstance(error, httpx2.TimeoutException):
             raise self._late() from error
-        if isinstance(error, httpx.NetworkError | httpx.RemoteProtocolError) and not isinstance(
-            error, httpx.ConnectError
+        if isinstance(error, httpx2.NetworkError | httpx2.RemoteProtocolError) and not isinstance(
+            error, httpx2.ConnectError
         ):
             wait_s = self._wait_s(None)
             if wait_s is not None:
                 return wait_s
         raise Unavailable(f"{self.url} cannot be reached ({error}). Is the server running there?") from error
 
-    def answered(self, response: httpx.Response) -> Ranking | float:
+    def answered(self, response: httpx2.Response) -> Ranking | float:
         """The ranking, or seconds until the next try; raises the server's error."""
         if response.status_code == 200:
             return at_least(self._ranking(response), self.threshold)
@@ -264,7 +264,7 @@ class _Exchange:
             return None
         return wait_s
 
-    def _ranking(self, response: httpx.Response) -> Ranking:
+    def _ranking(self, response: httpx2.Response) -> Ranking:
         try:
             answer = response.json()
             results = tuple(self._result(row) for row in answer["results"][: self.top_n])
@@ -292,7 +292,7 @@ class _Exchange:
             probability=row["probability"],
         )
 
-    def _error(self, response: httpx.Response) -> FinerankError:
+    def _error(self, response: httpx2.Response) -> FinerankError:
         try:
             told = response.json()["error"]
             kind, message = told["kind"], told["message"]
@@ -317,7 +317,7 @@ def _seconds(header: str | None) -> int | None:
 
 def _is_address(url: str) -> bool:
     try:
-        parsed = httpx.URL(url)
-    except (httpx.InvalidURL, TypeError):
+        parsed = httpx2.URL(url)
+    except (httpx2.InvalidURL, TypeError):
         return False
     return parsed.scheme in ("http", "https") and bool(parsed.host)

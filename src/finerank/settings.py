@@ -2,7 +2,8 @@
 
 A value given in code or on the command line wins over `FINERANK_<NAME>` in the environment, which wins over
 `finerank.toml` (in the working directory, or where `FINERANK_CONFIG` points), which wins over the default. The engine's
-options stand at the top of the file; those of the server in its table `[serve]`, and in `FINERANK_SERVE_<NAME>`.
+options stand at the top of the file; those of the server in its table `[serve]`, and in `FINERANK_SERVE_<NAME>`;
+those of the pipeline in `[rag]`, and in `FINERANK_RAG_<NAME>`.
 """
 
 import os
@@ -297,10 +298,55 @@ def _check_type(name: str, value: object, type_: Any) -> None:  # noqa: ANN401 -
         raise InvalidSetting(f"{name}={value!r}: must be {_names(types)}")
     if not isinstance(value, types + ((int,) if float in types else ())):
         raise InvalidSetting(f"{name}={value!r}: must be {_names(types)}")
-    if isinstance(value, tuple) and not all(isinstance(part, str) for part in value):
-        raise InvalidSetting(f"{name}={value!r}: must be a list of strings")
+    kind = get_args(type_)[0] if isinstance(value, tuple) else None
+    if isinstance(value, tuple) and not all(isinstance(part, get_origin(kind) or str) for part in value):
+        raise InvalidSetting(f"{name}={value!r}: must be a list of {'strings' if kind is str else 'tables'}")
 
 
 def _names(types: tuple[Any, ...]) -> str:
     words = {NoneType: "unset", tuple: "a list"}
     return " or ".join(words.get(t, t.__name__) for t in types)
+
+
+@dataclass(frozen=True, slots=True)
+class RagSettings(_Options):
+    """The options of the pipeline, validated. Build it with `RagSettings.load`."""
+
+    TABLE: ClassVar[str] = "rag"
+
+    mode: Literal["hybrid", "vector", "text"] = _option("hybrid", "recall by vectors and words, or by one of them")
+    recall: int = _option(100, "passages the first stage finds")
+    light_model: str | None = _option(None, "a quick reranker that goes first; unset leaves that stage out")
+    light_top: int = _option(30, "passages it leaves to the reranker")
+    rerank_top: int = _option(10, "passages that are kept of the reranked ones")
+    prompt_top: int = _option(5, "passages that the answer is made from")
+    threshold: float = _option(0.3, "passages below this score (0..1) answer nothing")
+    rule_score: float = _option(0.7, "the rules drop only passages below this score (0..1)")
+    merge_overlap: float = _option(0.9, "passages that share this much of their terms (0..1) are merged")
+    gate: Literal["auto", "rerank", "blend", "keep"] = _option(
+        "auto", "trust the reranker's order, blend it with the first stage's or keep that; auto goes by the evidence"
+    )
+    rewrite: Literal["off", "template", "generator"] = _option("off", "what rewrites the question before recall")
+    rewrite_template: str = _option("{question}", "the question, rewritten; must contain {question}")
+    embedder: str = _option("finerank-embed", "finerank-embed, a local folder, a hub id, or an endpoint's URL")
+    embedder_model: str = _option("", "the model an embedding endpoint shall use")
+    embedder_key: str = field(default="", repr=False, metadata={"help": "the embedding endpoint's key"})
+    passage_terms: int = _option(200, "longest passage: words, or characters of scripts without spaces")
+    overlap_terms: int = _option(32, "terms that neighbouring passages share, at most")
+    generator_url: str = _option("", "an OpenAI-compatible endpoint, as http://localhost:11434/v1; empty: none")
+    generator_model: str = _option("", "the model it shall use")
+    generator_key: str = field(default="", repr=False, metadata={"help": "its key"})
+    generator_timeout_s: float = _option(60.0, "seconds without a word from it that are too many")
+    answer_cache_s: float = _option(3600.0, "seconds an answer is kept for the same question; 0 keeps none")
+    rules: tuple[Mapping[str, object], ...] = _option((), "the tables [[rag.rules]]: what is dropped, and why")
+
+    def __post_init__(self) -> None:
+        at_least_one = ("recall", "light_top", "rerank_top", "prompt_top", "passage_terms")
+        self._check(overlap_terms=0, answer_cache_s=0, **dict.fromkeys(at_least_one, 1))
+        for name in ("threshold", "rule_score", "merge_overlap"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise InvalidSetting(f"{name}={getattr(self, name)}: must lie between 0 and 1")
+        if self.generator_timeout_s <= 0:
+            raise InvalidSetting(f"generator_timeout_s={self.generator_timeout_s}: must be more than 0")
+        if "{question}" not in self.rewrite_template:
+            raise InvalidSetting(f"rewrite_template={self.rewrite_template!r}: must contain {{question}}")

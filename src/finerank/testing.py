@@ -5,6 +5,7 @@
 'Hold the reset button.'
 """
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Unpack
 from zlib import crc32
@@ -22,6 +23,7 @@ from finerank.scoring.calibration import find_calibration
 from finerank.scoring.encode import PairEncoder
 from finerank.scoring.scorer import Scorer
 from finerank.settings import Options, Settings
+from finerank.text.terms import terms
 
 _SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
 _CJK = r"\u3040-\u30ff\u3400-\u9fff"
@@ -97,6 +99,44 @@ class OverlapBackend:
         if self.nan_word is not None and word_id(self.nan_word) in passage:
             return float("nan")
         return len(query.intersection(passage)) / max(len(query), 1) - len(passage) / 10_000
+
+
+class TermsEmbedder:
+    """A vector counts a text's terms, hashed to `dimensions` places: texts with the same terms lie together."""
+
+    def __init__(self, dimensions: int = 64) -> None:
+        self.dimensions = dimensions
+        self.embedded: list[str] = []
+
+    def embed_queries(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        self.embedded += texts
+        vectors = np.zeros((len(texts), self.dimensions), np.float32)
+        for row, text in zip(vectors, texts, strict=True):
+            for term in terms(text):
+                row[crc32(term.encode()) % self.dimensions] += 1
+        return vectors
+
+    embed_passages = embed_queries
+
+
+@dataclass
+class ScriptedGenerator:
+    """Writes `pieces`, then raises `error` if there is one. `asked` are the chats it was given.
+
+    >>> "".join(ScriptedGenerator(["Hold ", "it [1]."]).stream([{"role": "user", "content": "how?"}]))
+    'Hold it [1].'
+    """
+
+    pieces: Sequence[str] = ()
+    error: Exception | None = None
+    name: str = "scripted"
+    asked: list[list[dict[str, str]]] = field(default_factory=list, init=False)
+
+    def stream(self, messages: Sequence[dict[str, str]]) -> Iterator[str]:
+        self.asked.append(list(messages))
+        yield from self.pieces
+        if self.error is not None:
+            raise self.error
 
 
 def stub_reranker(backend: ScoringBackend | None = None, /, **options: Unpack[Options]) -> Reranker:

@@ -73,6 +73,12 @@ def test_chunked_documents_stream_once_all_their_passages_are_scored(start_serve
     assert result["usage"]["pairs"] > 5
 
 
+def test_a_stream_where_a_header_asks_for_the_native_dialect(server) -> None:
+    headers = {"accept": "text/event-stream", "x-finerank-dialect": "native"}
+    *_, (name, result) = events_of(server.http.post("/v1/rerank", json=NATIVE, headers=headers))
+    assert (name, "timings" in result) == ("result", True)
+
+
 def test_a_stream_ends_with_the_error(start_server) -> None:
     server = start_server(lambda name: stub_reranker(OverlapBackend(error=RuntimeError("the GPU fell off the bus"))))
     response = server.http.post("/api/rerank", json=NATIVE, headers={"accept": "text/event-stream"})
@@ -118,6 +124,8 @@ def test_info_examples_and_other_servers_lists(server) -> None:
     assert {example["lang"] for example in examples} >= {"zh", "en", "ar"}
     assert server.http.get("/info").json()["max_client_batch_size"] == 2000
     assert server.http.get("/v1/models").json()["data"][0]["id"]
+    assert server.http.get("/v1/models/BAAI/bge-reranker").json()["model_type"] == "rerank"
+    assert server.http.get("/v1/cluster/auth").json() == {"auth": False}
 
 
 def test_metrics_count_what_was_asked(start_server) -> None:

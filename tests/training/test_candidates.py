@@ -11,11 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
-from finerank import InvalidInput, InvalidSetting, MissingExtra
+from finerank import BrokenModel, InvalidInput, InvalidSetting, MissingExtra
+from finerank.retrieval.embed import Vectors, load_embedder
 from finerank.testing import stub_reranker
 from finerank.text.terms import terms
 from finerank.training import candidates
-from finerank.training.candidates import Bm25, Nearest, Reranked, Vectors, load_embedder, read_passages
+from finerank.training.candidates import Bm25, Nearest, Reranked, read_passages
 
 CORPUS = [
     "The warranty covers two years.",
@@ -167,8 +168,11 @@ def test_what_is_no_embedder_is_refused(tmp_path: Path, monkeypatch: pytest.Monk
     with pytest.raises(InvalidSetting, match="neither a local folder"):
         load_embedder(str(tmp_path / "none"))
     (tmp_path / "config.json").write_text('{"model_type": "model2vec"}', encoding="utf-8")
-    monkeypatch.setitem(sys.modules, "model2vec", None)
-    with pytest.raises(InvalidSetting, match="pip install model2vec"):
+    with pytest.raises(BrokenModel, match=r"model\.safetensors"):
+        load_embedder(str(tmp_path))
+    (tmp_path / "config.json").write_text("{}", encoding="utf-8")
+    monkeypatch.setitem(sys.modules, "sentence_transformers", None)
+    with pytest.raises(InvalidSetting, match="pip install sentence-transformers"):
         load_embedder(str(tmp_path))
     (tmp_path / "config.json").write_text("{", encoding="utf-8")
     with pytest.raises(InvalidSetting, match="not JSON"):
@@ -176,7 +180,6 @@ def test_what_is_no_embedder_is_refused(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def test_the_embedder_that_ships_inside_finds_a_passage_in_another_language():
-    pytest.importorskip("model2vec")
     corpus = ["The cat sleeps on the sofa.", "How to reset the router's password", "Flights to Berlin are late today."]
     nearest = Nearest(corpus, load_embedder("finerank-embed"))
     assert nearest.search(["如何重置路由器密码", "猫在沙发上睡觉", "vuelos a Berlín"], 1) == [[1], [0], [2]]

@@ -14,7 +14,22 @@ import typer
 from finerank import __version__
 from finerank.errors import FinerankError
 
-COMMANDS = ("rank", "serve", "config", "evaluate", "calibrate", "demo", "doctor", "export", "mine", "pretrain", "train")
+COMMANDS = (
+    "rank",
+    "index",
+    "search",
+    "ask",
+    "serve",
+    "config",
+    "evaluate",
+    "calibrate",
+    "demo",
+    "doctor",
+    "export",
+    "mine",
+    "pretrain",
+    "train",
+)
 """Each lives in the module of its name in this folder, as a function of its name."""
 
 

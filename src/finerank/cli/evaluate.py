@@ -29,6 +29,9 @@ _SURE = 0.05
 
 _WORST_SLICES = 8
 
+STORE_MEASURES = ("nDCG@10", "RR@10", "R@5")
+"""What is measured over a store: five passages go into a prompt."""
+
 
 @dataclass(frozen=True, slots=True)
 class Findings:
@@ -41,8 +44,14 @@ class Findings:
 
 def evaluate(
     sets: Annotated[list[Path] | None, typer.Argument(help="BEIR folders, or folders that hold some")] = None,
+    store: Annotated[
+        Path | None, typer.Option(help="judge recall from this store, with --queries and --qrels", show_default=False)
+    ] = None,
+    queries: Annotated[
+        Path | None, typer.Option(help='with --store: JSON lines {"_id", "text", "lang"?}', show_default=False)
+    ] = None,
     run: Annotated[Path | None, typer.Option(help="the first stage as a TREC run, for one set")] = None,
-    qrels: Annotated[Path | None, typer.Option(help="judgements, BEIR's or TREC's, for one set")] = None,
+    qrels: Annotated[Path | None, typer.Option(help="judgements, BEIR's or TREC's, for one set or a store")] = None,
     split: Annotated[str, typer.Option(help="which of a set's qrels/ to use")] = "test",
     depth: Annotated[int | None, typer.Option(min=1, help="candidates a query", show_default=False)] = None,
     max_queries: Annotated[int | None, typer.Option(min=1, help="queries a set", show_default=False)] = None,
@@ -74,17 +83,24 @@ def evaluate(
 ) -> None:
     """Measure a model on judged SETS: nDCG@10 and others, before and after reranking.
 
-    Candidates are ranked as the first stage gave them; a relevant document it did not find is not put in.
+    Candidates are ranked as the first stage gave them; a relevant document it did not find is not put in. With --store
+    the first stage is its recall, and what is found is kept there: `search` and `ask` then rerank where that helps.
     """
-    if not sets and (against or not traps):
+    if store is not None and (sets or run or not (queries and qrels)):
+        raise typer.BadParameter("--store goes with --queries and --qrels, and without SETS")
+    if store is None and not sets and (against or not traps):
         raise typer.BadParameter("name SETS; --traps alone goes without")
     from finerank.evaluation.compare import check_measured, compare_evaluations, compare_with_first_stage
     from finerank.evaluation.evaluate import evaluate
     from finerank.evaluation.measures import MEASURES, check_measures
     from finerank.evaluation.results import read_evaluation
 
-    names = check_measures([name.strip() for name in measures.split(",")] if measures else MEASURES)
-    judged = _read_sets(sets or [], run, qrels, split)
+    usual = STORE_MEASURES if store is not None else MEASURES
+    names = check_measures([name.strip() for name in measures.split(",")] if measures else usual)
+    if store is not None and queries is not None and qrels is not None:
+        judged = _judge_store(store, queries, qrels, depth)
+    else:
+        judged = _read_sets(sets or [], run, qrels, split)
     other = read_evaluation(against) if against is not None else None
     if other is not None:
         check_measured(other, names[0])
@@ -101,6 +117,8 @@ def evaluate(
         every = [trap for language in trap_languages() for trap in load_traps(language)] if traps else []
         outcomes = tuple(try_traps(reranker, every))
         found = replace(found, model=reranker.model)
+    if store is not None:
+        _keep_evidence(store, found, judged)
     findings = Findings(found, (compare_with_first_stage(found),) if found.sets else (), outcomes)
     if out is not None:
         _write(out, findings)  # before a comparison that may be refused
@@ -221,6 +239,23 @@ def _read_sets(paths: Sequence[Path], run: Path | None, qrels: Path | None, spli
             f"--run and --qrels go with one set, and here are {len(folders)}; evaluate them one by one"
         )
     return [read_set(folder, run=run, qrels=qrels, split=split) for folder in folders]
+
+
+def _judge_store(store: Path, queries: Path, qrels: Path, depth: int | None) -> "list[JudgedSet]":
+    from finerank.rag.judge import judged_sets
+    from finerank.rag.open import open_retriever
+    from finerank.settings import RagSettings
+
+    settings = RagSettings.load()
+    with pairs_progress("searching") as progress:
+        return judged_sets(open_retriever(store, settings), queries, qrels, depth or settings.recall, progress)
+
+
+def _keep_evidence(store: Path, found: "Evaluation", judged: "list[JudgedSet]") -> None:
+    from finerank.rag.gate import write_evidence
+    from finerank.rag.judge import evidence
+
+    write_evidence(store, evidence(found, judged))
 
 
 def _difference(name: str, found: "Difference") -> Text:

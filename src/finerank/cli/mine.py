@@ -109,7 +109,8 @@ def _passages(corpus: Path | None, examples: Sequence["Example"]) -> list[str]:
 def _source(
     passages: Sequence[str], embedder: str | None, device: str | None, reranker: "Reranker | None"
 ) -> "CandidateSource":
-    from finerank.training.candidates import Bm25, Nearest, Reranked, load_embedder
+    from finerank.retrieval.embed import load_embedder
+    from finerank.training.candidates import Bm25, Nearest, Reranked
 
     source = Bm25(passages) if embedder is None else Nearest(passages, load_embedder(embedder, device))
     return source if reranker is None else Reranked(source, passages, reranker)

@@ -15,7 +15,7 @@ try:
     import pyarrow as pa
     from lancedb.rerankers import Reranker as LanceReranker
 except ImportError as error:
-    raise MissingExtra("the LanceDB integration", "lancedb") from error
+    raise MissingExtra("the LanceDB integration", "rag") from error
 
 
 class FinerankLanceReranker(LanceReranker):  # type: ignore[misc]  # LanceDB is untyped

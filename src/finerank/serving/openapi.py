@@ -9,7 +9,7 @@ from pydantic.json_schema import models_json_schema
 from finerank import __version__
 from finerank.serving import bodies
 from finerank.serving.dialects import DIALECTS, ROUTES, Route
-from finerank.serving.dialects.models import GET_ROUTES
+from finerank.serving.dialects.models import GET_ROUTES, MODEL_ROUTES
 from finerank.serving.dialects.native import NativeError
 from finerank.serving.request import PROBLEMS, Problem
 
@@ -77,6 +77,10 @@ def openapi() -> Json:
         paths[path] = {"post": _ranking_operation(path, route, names)}
     for path, (_, summary) in GET_ROUTES.items():
         paths.setdefault(path, {})["get"] = _operation("get", path, summary, "Models", {"200": _object("the answer")})
+    for path, (_, summary) in MODEL_ROUTES.items():
+        operation = _operation("get", path, summary, "Models", {"200": _object("the answer")})
+        name: Json = {"name": "name", "in": "path", "required": True, "schema": {"type": "string"}}
+        paths.setdefault(path, {})["get"] = {**operation, "parameters": [name]}
     for (method, path), (summary, request, response, example) in OWN.items():
         answer = _json(names[response], "the answer") if response else _object("the answer")
         errors = {str(PROBLEMS[kind]): _json(names[NativeError], text) for kind, text in ERRORS.items()}

@@ -19,7 +19,7 @@ from finerank.explain import Explanation, Piece
 from finerank.serving.bodies import BaselineRequest, ExplainRequest, ModelRequest, OverlapRequest
 from finerank.serving.dialects import native
 from finerank.serving.dialects.body import read
-from finerank.serving.dialects.models import GET_ROUTES
+from finerank.serving.dialects.models import AUTH_ROUTES, GET_ROUTES, MODEL_ROUTES, xinference_auth
 from finerank.serving.envelope import exchange_of
 from finerank.serving.gate import Gate
 from finerank.serving.keys import Keys
@@ -59,11 +59,13 @@ class OwnApi:
             "/api/health/ranking": self._ranking_health,
             "/metrics": self._metrics,
             **{path: self._listing(path) for path in GET_ROUTES},
+            **{path.replace("{name}", "{name:path}"): self._named(path) for path in MODEL_ROUTES},
         }
         return [
             *(Route(path, self._guarded(answer), methods=["POST"]) for path, answer in post.items()),
             *(Route(path, self._guarded(answer, gated=False), methods=["GET"]) for path, answer in get.items()),
             Route("/api/model", self._guarded(self._model, administrator=True), methods=["POST"]),
+            *(Route(path, self._asks_for_keys, methods=["GET"]) for path in AUTH_ROUTES),
             *(Route(f"/health{which}", self._health, methods=["GET"]) for which in ("", "/live", "/ready")),
         ]
 
@@ -173,6 +175,18 @@ class OwnApi:
             return JSONResponse(describe([self._facts(model) for model in self._service.models]))
 
         return listing
+
+    def _named(self, path: str) -> Answer:
+        describe, _ = MODEL_ROUTES[path]
+
+        async def named(request: Request) -> Response:
+            facts = [self._facts(model) for model in self._service.models]
+            return JSONResponse(describe(facts, request.path_params["name"]))
+
+        return named
+
+    async def _asks_for_keys(self, request: Request) -> Response:
+        return JSONResponse(xinference_auth(bool(self._keys)))
 
     def _facts(self, model: ServedModel) -> ModelInfo:
         settings, loaded = self._service.settings, model.loaded

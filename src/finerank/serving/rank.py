@@ -11,7 +11,7 @@ from starlette.types import Receive, Scope, Send
 
 from finerank.errors import RequestTooLarge
 from finerank.ranking import Usage
-from finerank.serving.dialects import dialect_for
+from finerank.serving.dialects import dialect_for, native
 from finerank.serving.dialects.dialect import Dialect
 from finerank.serving.envelope import Exchange, exchange_of
 from finerank.serving.gate import Gate
@@ -89,16 +89,15 @@ class RankEndpoint:
         self, request: Request, exchange: Exchange, requests: tuple[RerankRequest, ...], visit: ExitStack
     ) -> Response:
         """The native answer as events: progress, then the result or the error."""
-        _, dialect = dialect_for(self._path)
         progress = Progress()
 
         async def ending() -> Event:
             try:
                 answers = await self._answer(request, exchange, requests, progress)
                 exchange.usage = answers[0].ranking.usage
-                return "result", dialect.render(answers, exchange.request_id)
+                return "result", native.render(answers, exchange.request_id)
             except Exception as error:  # noqa: BLE001 - the stream has begun: the error is its last event
-                return "error", dialect.render_error(_problem(self._service, error))[1]
+                return "error", native.render_error(_problem(self._service, error))[1]
 
         async def events() -> AsyncIterator[bytes]:
             async for event in progress.events(ending()):

@@ -30,6 +30,9 @@ logger = logging.getLogger("finerank")
 FAIL_OPEN = ("failed", "timeout", "unavailable")
 """Kinds of problem that `fail_open` answers with the caller's own order."""
 
+EXPLAINERS = 4
+"""Requests explained at once: each holds a thread for as long as its pairs are in the queue."""
+
 
 class RerankService:
     """Answers requests with the models there are.
@@ -43,6 +46,7 @@ class RerankService:
         self.settings = settings
         monitor.watch_queue(models.queued)
         self._encoders = ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="finerank-encoding")
+        self._explainers = ThreadPoolExecutor(EXPLAINERS, thread_name_prefix="finerank-explaining")
 
     async def answer(
         self,
@@ -83,15 +87,18 @@ class RerankService:
         stop = threading.Event()
         try:
             async with asyncio.timeout(limit_s), self.models.named(model, strictly=True).use() as loaded:
-                explaining = asyncio.to_thread(_explain_all, loaded.reranker, query, documents, words, stop)
-                return await explaining
+                loop, reranker = asyncio.get_running_loop(), loaded.reranker
+                return await loop.run_in_executor(
+                    self._explainers, _explain_all, reranker, query, documents, words, stop
+                )
         except TimeoutError as error:
             raise DeadlineExceeded(f"not explained within {limit_s:g} s; send fewer documents") from error
         finally:
             stop.set()
 
     def close(self) -> None:
-        self._encoders.shutdown(wait=False, cancel_futures=True)
+        for pool in (self._encoders, self._explainers):
+            pool.shutdown(wait=False, cancel_futures=True)
 
     async def _answer(
         self,

@@ -3,22 +3,19 @@
 Knows nothing about which of them are.
 """
 
-import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from finerank.errors import InvalidInput, InvalidSetting, MissingExtra
+from finerank.errors import InvalidInput, MissingExtra
 from finerank.ranking import PairScore
-from finerank.scoring.model_files import EMBEDDED_DIR
+from finerank.retrieval.embed import Embedder, Vectors
 from finerank.text.chunk import chunk_spans
 from finerank.text.terms import terms
 from finerank.training.examples import read_texts
-
-Vectors = NDArray[np.float32]
 
 _PASSAGE_TERMS = 200
 """Terms of a passage of a text file, at most."""
@@ -39,13 +36,6 @@ class PairScorer(Protocol):
     """Scores pairs: a `Reranker`, or what stands in for one."""
 
     def score_pairs(self, pairs: Iterable[tuple[str, str]]) -> list[PairScore]: ...
-
-
-class Embedder(Protocol):
-    """Texts to vectors, one row each. Queries and passages apart, since many models put a prompt before one of them."""
-
-    def embed_queries(self, texts: Sequence[str]) -> Vectors: ...
-    def embed_passages(self, texts: Sequence[str]) -> Vectors: ...
 
 
 class Bm25:
@@ -117,22 +107,6 @@ def read_passages(path: Path) -> list[str]:
     return list(dict.fromkeys(passage for passage in passages if passage.strip()))
 
 
-def load_embedder(name: str, device: str | None = None) -> Embedder:
-    """A sentence-transformers or model2vec model: a local folder, a hub id, or finerank-embed, which ships inside.
-
-    Raises `InvalidSetting` if its library is not installed or it cannot be loaded.
-    """
-    if (EMBEDDED_DIR / name / "modules.json").is_file():
-        name = str(EMBEDDED_DIR / name)
-    kind = "model2vec" if _config(name).get("model_type") == "model2vec" else "sentence-transformers"
-    try:
-        return EMBEDDERS[kind](name, device)
-    except ImportError as error:
-        raise InvalidSetting(f"embedder={name}: needs {kind}: pip install {kind}") from error
-    except (OSError, ValueError) as error:
-        raise InvalidSetting(f"embedder={name}: is no {kind} model: {error}") from error
-
-
 def _from_folder(path: Path) -> list[str]:
     files = sorted(file for file in path.rglob("*") if file.suffix in (".txt", ".md") and file.is_file())
     if not files:
@@ -172,55 +146,3 @@ def _merge(
 def _unit(vectors: Vectors) -> Vectors:
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
     return np.asarray(vectors / np.maximum(lengths, 1e-12), np.float32)
-
-
-def _config(name: str) -> Mapping[str, Any]:
-    """The model's config.json, or nothing if it has none."""
-    path = Path(name) / "config.json"
-    if not Path(name).is_dir():
-        from huggingface_hub import hf_hub_download
-        from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, HFValidationError
-
-        try:
-            path = Path(hf_hub_download(name, "config.json"))
-        except EntryNotFoundError:
-            return {}
-        except (HFValidationError, HfHubHTTPError, OSError) as error:
-            raise InvalidSetting(f"embedder={name}: neither a local folder nor a hub id that can be had") from error
-    try:
-        config = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    except ValueError as error:
-        raise InvalidSetting(f"{path}: is not JSON; download the model again") from error
-    return config if isinstance(config, dict) else {}
-
-
-class _SentenceTransformer:
-    def __init__(self, name: str, device: str | None) -> None:
-        from sentence_transformers import SentenceTransformer
-
-        # Pickled weights can run code.
-        self._model = SentenceTransformer(name, device=device, model_kwargs={"use_safetensors": True})
-
-    def embed_queries(self, texts: Sequence[str]) -> Vectors:
-        return np.asarray(self._model.encode_query(list(texts), show_progress_bar=False), np.float32)
-
-    def embed_passages(self, texts: Sequence[str]) -> Vectors:
-        return np.asarray(self._model.encode_document(list(texts), show_progress_bar=False), np.float32)
-
-
-class _Model2Vec:
-    def __init__(self, name: str, device: str | None) -> None:
-        from model2vec import StaticModel
-
-        self._model = StaticModel.from_pretrained(name, force_download=False)  # by default it asks the hub each time
-
-    def embed_queries(self, texts: Sequence[str]) -> Vectors:
-        return np.asarray(self._model.encode(list(texts), use_multiprocessing=False), np.float32)
-
-    embed_passages = embed_queries
-
-
-EMBEDDERS: Mapping[str, Callable[[str, str | None], Embedder]] = {
-    "sentence-transformers": _SentenceTransformer,
-    "model2vec": _Model2Vec,
-}

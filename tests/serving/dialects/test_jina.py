@@ -44,6 +44,11 @@ def test_images_are_refused():
         jina.parse({"query": "reset?", "documents": ["a", {"image": "https://example.com/a.png"}]})
 
 
+def test_a_field_that_could_not_be_sent_back_is_refused():
+    with pytest.raises(InvalidInput, match=r"^documents\[0\].weight is nan; it must be a finite number$"):
+        jina.parse({"query": "reset?", "documents": [{"text": "a", "weight": float("nan")}]})
+
+
 def test_embeddings_are_refused():
     with pytest.raises(InvalidInput, match=r"^return_embeddings is true, but a cross-encoder has none"):
         jina.parse({"query": "reset?", "documents": ["a"], "return_embeddings": True})

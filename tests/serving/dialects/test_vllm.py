@@ -71,6 +71,7 @@ def test_an_answer_is_written(answer_to):
             "documents[1].content: must be one part of type text",
         ),
         ({"query": {"content": []}}, "query.content: must be one part of type text"),
+        ({"query": {"content": 2 * part("a")["content"]}}, "query.content: must be one part of type text"),
         ({"documents": []}, "documents is empty"),
     ],
 )

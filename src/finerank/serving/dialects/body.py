@@ -68,13 +68,11 @@ def to_documents(candidates: Sequence[str | TextObject]) -> tuple[Document, ...]
 
 
 def kind(value: object) -> str:
-    """A JSON value in a few words; texts and large numbers are not repeated."""
+    """A JSON value in a few words; texts are not repeated."""
     match value:
         case None | bool():
             return {None: "null", True: "true", False: "false"}[value]
-        case int():
-            return str(value) if abs(value) < 10**15 else "a very large number"
-        case float():
+        case int() | float():
             return str(value)
         case str():
             return "a string"

@@ -1,0 +1,100 @@
+"""`finerank index`: folders of documents into a store that `search` and `ask` read."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+from finerank.cli import options
+from finerank.cli.render import print_json
+from finerank.errors import InvalidSetting
+from finerank.settings import RagSettings
+
+if TYPE_CHECKING:
+    from finerank.retrieval.index import Indexed
+    from finerank.retrieval.index import Progress as IndexProgress
+    from finerank.text.load import Report
+
+
+def index(
+    docs: Annotated[list[Path], typer.Argument(help="files and folders: text, Markdown, HTML, PDF, DOCX, CSV, JSONL")],
+    store: options.StoreFolder,
+    metadata: Annotated[
+        list[str] | None, typer.Option(help="name=value, kept with every passage; may be given again")
+    ] = None,
+    embedder: options.EmbedderName = None,
+    embedder_model: options.EmbedderModel = None,
+    passage_terms: options.PassageTerms = None,
+    overlap_terms: options.OverlapTerms = None,
+    as_json: options.AsJson = False,
+) -> None:
+    """Index DOCS into a store, or bring the store up to date: only what changed is read again.
+
+    Stopped or killed, it leaves a store that works, and goes on from there the next time. Exit code 3: some files
+    could not be read.
+    """
+    from finerank.rag.open import open_embedder
+    from finerank.retrieval.index import Cutting
+    from finerank.retrieval.index import index as index_files
+
+    settings = RagSettings.load(
+        embedder=embedder, embedder_model=embedder_model, passage_terms=passage_terms, overlap_terms=overlap_terms
+    )
+    logging.getLogger("pypdf").setLevel(logging.CRITICAL)  # a damaged file is reported by us
+    given = dict(_pair(text) for text in metadata or [])
+    loaded, made = open_embedder(settings)
+    cutting = Cutting(settings.passage_terms, settings.overlap_terms)
+    with _progress() as (progress, report):
+        done = index_files(docs, store, loaded, made, metadata=given, cutting=cutting, progress=progress, report=report)
+    if as_json:
+        print_json(asdict(done), [asdict(done)], as_lines=False)
+    else:
+        Console().print(Text(summary(done, store)), soft_wrap=True)
+    if done.skipped:
+        raise typer.Exit(3)
+
+
+def summary(done: "Indexed", store: Path) -> str:
+    """What became of the files, in a line or two."""
+    parts = [f"{done.added} new", f"{done.changed} changed", f"{done.unchanged} unchanged", f"{done.removed} removed"]
+    skipped = f", {done.skipped} skipped" if done.skipped else ""
+    return (
+        f"{', '.join(parts)}{skipped}; {done.passages} passages written\n"
+        f"{store}: {done.total_passages} passages of {done.total_files} files"
+    )
+
+
+def _pair(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals or not name.strip():
+        raise InvalidSetting(f"--metadata {text}: must be name=value")
+    return name.strip(), value.strip()
+
+
+@contextmanager
+def _progress() -> "Iterator[tuple[IndexProgress, Report]]":
+    """A bar over the bytes read, and what reports problems above it."""
+    console = Console(stderr=True)
+    bar = Progress(
+        TextColumn("indexing"),
+        BarColumn(),
+        DownloadColumn(),
+        TextColumn("{task.fields[passages]} passages"),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )
+    task = bar.add_task("", total=None, passages=0)
+    with bar:
+        yield (
+            lambda done, total, passages: bar.update(task, completed=done, total=total, passages=passages),
+            lambda what: console.print(Text(what, style="yellow"), soft_wrap=True),
+        )

@@ -1,0 +1,123 @@
+"""Does reranking help here? The evidence that `finerank evaluate --store` leaves in a store, and what follows from it.
+
+The gate does no harm: where the user's own judged questions say that the reranker makes the order worse, or an alert
+says that its scores are not healthy, the first stage's order is kept or blended in.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from finerank.errors import StoreError
+from finerank.rag.results import Decision
+from finerank.settings import DEFAULT_MODEL
+from finerank.text.script import script
+
+FILE = "evidence.json"
+
+ENOUGH_QUERIES = 20
+"""Judged questions in a script from which on they speak for themselves; with fewer, all questions speak."""
+
+
+KNOWN_SCRIPTS: Mapping[str, frozenset[str]] = {DEFAULT_MODEL: frozenset({"latin"})}
+"""The scripts a model can read, where it is known to read no others. The default model gives nearly every Chinese
+passage the highest score there is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """What reranking did to a measure: the mean difference, its 95% interval, and on how many questions."""
+
+    mean: float
+    low: float
+    high: float
+    queries: int
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """The effect of one model on one store, for all judged questions and by the questions' script."""
+
+    model: str
+    measure: str
+    overall: Effect
+    scripts: Mapping[str, Effect] = field(default_factory=dict)
+
+
+def write_evidence(folder: Path, evidence: Evidence) -> None:
+    """Keep the evidence about one model in the store; that about others stays. Raises `StoreError`."""
+    kept = {**_read(folder), evidence.model: asdict(evidence)}
+    part = folder / f"{FILE}.part"
+    try:
+        part.write_text(json.dumps(kept, ensure_ascii=False, indent=1), encoding="utf-8")
+        part.replace(folder / FILE)
+    except OSError as error:
+        raise StoreError(f"{folder / FILE}: cannot be written ({error.strerror})") from error
+
+
+def read_evidence(folder: Path, model: str) -> Evidence | None:
+    """The evidence about a model, None if the store has none. Raises `StoreError` if it cannot be read."""
+    fields = _read(folder).get(model)
+    if fields is None:
+        return None
+    try:
+        scripts = {name: Effect(**effect) for name, effect in fields["scripts"].items()}
+        return Evidence(fields["model"], fields["measure"], Effect(**fields["overall"]), scripts)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise _damaged(folder, error) from error
+
+
+def decide(
+    gate: Literal["auto", "rerank", "blend", "keep"],
+    question: str,
+    evidence: Evidence | None,
+    *,
+    model: str = "",
+    alert: str = "",
+) -> Decision:
+    """Which order counts for a question. `model` is the reranker's name, `alert` what is wrong with its scores, if
+    anything.
+
+    >>> evidence = Evidence("m", "nDCG@10", Effect(-0.1, -0.15, -0.05, 40))
+    >>> decide("auto", "how?", evidence).order
+    'keep'
+    """
+    if gate != "auto":
+        return Decision(gate, f"the setting gate={gate}")
+    if alert:
+        return Decision("blend", f"an alert on the reranker's health: {alert}")
+    written = script(question)
+    if evidence is None and written not in KNOWN_SCRIPTS.get(model, {written}):
+        return Decision("keep", f"{model} cannot read {written} script; --model takes one that can")
+    if evidence is None:
+        return Decision("rerank", "no evidence against it: `finerank evaluate --store` would gather some")
+    effect, what = evidence.overall, "judged questions"
+    if written in evidence.scripts and evidence.scripts[written].queries >= ENOUGH_QUERIES:
+        effect, what = evidence.scripts[written], f"judged questions in {written} script"
+    measured = (
+        f"{evidence.measure} {effect.mean:+.3f} ({effect.low:+.3f} to {effect.high:+.3f}) on {effect.queries} {what}"
+    )
+    if effect.high < 0:
+        return Decision("keep", f"reranking hurts here: {measured}")
+    if effect.mean < 0:
+        return Decision("blend", f"reranking may hurt here: {measured}")
+    return Decision("rerank", f"reranking helps here: {measured}" if effect.low > 0 else f"no harm seen: {measured}")
+
+
+def _read(folder: Path) -> dict[str, Any]:
+    path = folder / FILE
+    if not path.is_file():
+        return {}
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise _damaged(folder, error) from error
+    if not isinstance(content, dict):
+        raise _damaged(folder, TypeError("not an object"))
+    return content
+
+
+def _damaged(folder: Path, error: Exception) -> StoreError:
+    return StoreError(f"{folder / FILE}: is damaged ({error}); delete it, or evaluate again")

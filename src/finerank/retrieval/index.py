@@ -1,0 +1,266 @@
+"""Folders of documents into a store: only what changed, file by file, in batches. Ranks nothing.
+
+A kill at any moment leaves a store that can be searched, and the next run goes on from there: a file's new passages are
+added, then recorded as complete, then its old ones deleted; what a dead run left half written is deleted first.
+"""
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+from finerank.errors import InvalidSetting, StoreNotFound, UnreadableFile
+from finerank.retrieval.embed import Embedder
+from finerank.retrieval.ledger import open_ledger
+from finerank.retrieval.store import Made, Store, StoredPassage
+from finerank.text.load import LoadedDocument, Report, find_files, load_file
+from finerank.text.passages import passages
+
+BATCH_PASSAGES = 1024
+"""Passages embedded and written at once: what is held in memory, and what a kill costs at most."""
+
+OPTIMISED_EACH = 100_000
+"""Passages after which the indices are brought up to date within a run."""
+
+Progress = Callable[[int, int, int], None]
+"""Called with bytes read, bytes in all, and passages written."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cutting:
+    """How documents are cut: terms of a passage, terms that neighbours share."""
+
+    max_terms: int = 200
+    overlap_terms: int = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Indexed:
+    """What a run did: files by what became of them, passages written, and the store's totals."""
+
+    added: int
+    changed: int
+    unchanged: int
+    removed: int
+    skipped: int
+    passages: int
+    total_files: int
+    total_passages: int
+    problems: tuple[str, ...] = ()
+
+
+@dataclass(slots=True)
+class _Counts:
+    added: int = 0
+    changed: int = 0
+    unchanged: int = 0
+    removed: int = 0
+    skipped: int = 0
+    passages: int = 0
+    bytes_read: int = 0
+    problems: list[str] = field(default_factory=list)
+
+
+def index(
+    paths: Sequence[Path],
+    folder: Path,
+    embedder: Embedder,
+    made: Made,
+    *,
+    metadata: Mapping[str, object] | None = None,
+    cutting: Cutting | None = None,
+    progress: Progress | None = None,
+    report: Report | None = None,
+) -> Indexed:
+    """Index the files at `paths` into the store at `folder`, which is made if there is none.
+
+    Files that were under `paths` before and are no more are taken out. `metadata` is added to every passage. A file
+    that cannot be read is reported and skipped; if it was indexed before, its old passages stay. Raises `StoreLocked`
+    while another process writes, `StoreError` if the store cannot be written.
+    """
+    run = _Run(folder, embedder, made, dict(metadata or {}), cutting or Cutting(), progress, report)
+    return run(paths)
+
+
+class _Run:
+    def __init__(
+        self,
+        folder: Path,
+        embedder: Embedder,
+        made: Made,
+        metadata: dict[str, object],
+        cutting: Cutting,
+        progress: Progress | None,
+        report: Report | None,
+    ) -> None:
+        self._folder = folder
+        self._embedder = embedder
+        self._made = made
+        self._metadata = metadata
+        self._cutting = cutting
+        self._progress = progress
+        self._report = report
+        self._counts = _Counts()
+        self._total_bytes = 0
+        self._waiting: list[StoredPassage] = []
+        self._complete: list[tuple[str, str, int]] = []  # files whose last passage is waiting
+
+    def __call__(self, paths: Sequence[Path]) -> Indexed:
+        counts = self._counts
+        self._total_bytes = sum(_size(path) for path in find_files(paths, lambda _: None, self._folder))
+        with open_ledger(self._folder) as self._ledger:
+            self._store = self._open()
+            self._sweep()
+            before = self._store.version
+            for path in find_files(paths, self._problem, self._folder):
+                self._file(path)
+            self._flush()
+            self._remove_missing(paths)
+            if self._store.version != before:
+                self._store.optimise()
+            files, total = self._ledger.totals()
+        return Indexed(
+            counts.added, counts.changed, counts.unchanged, counts.removed, counts.skipped, counts.passages,
+            files, total, tuple(counts.problems),
+        )  # fmt: skip
+
+    def _open(self) -> Store:
+        try:
+            store = Store.open(self._folder)
+        except StoreNotFound:
+            for source in self._ledger.unseen():  # the table is gone: nothing of what is recorded is there
+                self._ledger.forget(source)
+            return Store.create(self._folder, self._made)
+        if store.made != self._made:
+            raise InvalidSetting(
+                f"embedder={self._made.embedder}: {self._folder} was made with {store.made.embedder}, and vectors of "
+                "two embedders cannot be compared; index into another folder"
+            )
+        return store
+
+    def _sweep(self) -> None:
+        """Delete what a run that died left behind."""
+        self._settle(self._ledger.pending())
+
+    def _file(self, path: Path) -> None:
+        source = str(path.resolve())
+        read_before = self._counts.bytes_read
+        try:
+            digest = self._digest(path)
+            known = self._ledger.digest(source)
+            if known == digest:
+                self._counts.unchanged += 1
+            else:
+                self._read(path, source, digest, read_before)
+                self._counts.changed += known is not None
+                self._counts.added += known is None
+        except UnreadableFile as error:
+            self._abandon(source)
+            self._problem(str(error))
+            self._counts.skipped += 1
+        self._ledger.see(source)
+        self._counts.bytes_read = read_before + _size(path)
+        self._show()
+
+    def _read(self, path: Path, source: str, digest: str, read_before: int) -> None:
+        number = 0
+        for document in load_file(path, self._problem):
+            for passage in passages(document, self._cutting.max_terms, self._cutting.overlap_terms):
+                self._waiting.append(
+                    StoredPassage(
+                        id=f"{source}#{number}",
+                        text=passage.text,
+                        source=source,
+                        digest=digest,
+                        key=document.key,
+                        heading=passage.heading,
+                        span=passage.span,
+                        page=passage.page,
+                        date=document.date or _modified(path),
+                        metadata=self._described(document),
+                    )
+                )
+                number += 1
+                if len(self._waiting) >= BATCH_PASSAGES:
+                    self._counts.bytes_read = read_before + document.done
+                    self._flush()
+        if not number:
+            raise UnreadableFile(f"{path}: holds no text")
+        self._complete.append((source, digest, number))
+
+    def _described(self, document: LoadedDocument) -> dict[str, object]:
+        title = {"title": document.title} if document.title else {}
+        line = {"line": document.line} if document.line is not None else {}
+        return {**title, **line, **document.metadata, **self._metadata}
+
+    def _flush(self) -> None:
+        """Write what waits: note whose it is, add, record what is complete, delete what that replaces."""
+        if self._waiting:
+            self._ledger.begin({passage.source for passage in self._waiting})
+            texts = [f"{passage.heading}\n{passage.text}".lstrip() for passage in self._waiting]
+            self._store.add(self._waiting, self._embedder.embed_passages(texts))
+            self._counts.passages += len(self._waiting)
+            if self._counts.passages // OPTIMISED_EACH > (self._counts.passages - len(self._waiting)) // OPTIMISED_EACH:
+                self._store.optimise()
+            self._waiting = []
+        replaced = [source for source, _, _ in self._complete if self._ledger.digest(source) is not None]
+        self._ledger.record(self._complete)
+        self._settle(replaced)
+        self._ledger.finish(source for source, _, _ in self._complete)
+        self._complete = []
+        self._show()
+
+    def _abandon(self, source: str) -> None:
+        """Take back what was read of a file that turned out unreadable."""
+        self._waiting = [passage for passage in self._waiting if passage.source != source]
+        if source in self._ledger.pending():
+            self._settle([source])
+
+    def _remove_missing(self, paths: Sequence[Path]) -> None:
+        roots = [path.resolve() for path in paths]
+        for source in self._ledger.unseen():
+            place = Path(source)
+            if any(root == place or root in place.parents for root in roots) and not place.is_file():
+                self._ledger.forget(source)
+                self._counts.removed += 1
+        self._settle(self._ledger.pending())
+
+    def _settle(self, sources: Sequence[str]) -> None:
+        """Delete what the table holds of these sources beside what the ledger says."""
+        self._store.delete({source: self._ledger.digest(source) for source in sources})
+        self._ledger.finish(sources)
+
+    def _digest(self, path: Path) -> str:
+        """The hash of the content, and of all else that its passages are made from."""
+        state = hashlib.blake2b(repr((self._cutting, sorted(self._metadata.items()))).encode(), digest_size=16)
+        try:
+            with path.open("rb") as file:
+                while block := file.read(1 << 20):
+                    state.update(block)
+        except OSError as error:
+            raise UnreadableFile(f"{path}: {error.strerror}") from error
+        return state.hexdigest()
+
+    def _problem(self, what: str) -> None:
+        self._counts.problems.append(what)
+        if self._report is not None:
+            self._report(what)
+
+    def _show(self) -> None:
+        if self._progress is not None:
+            self._progress(self._counts.bytes_read, self._total_bytes, self._counts.passages)
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
+
+
+def _modified(path: Path) -> datetime | None:
+    try:
+        return datetime.fromtimestamp(path.stat().st_mtime, UTC)
+    except (OSError, OverflowError, ValueError):
+        return None

@@ -1,0 +1,297 @@
+"""Passages on disk with their vectors and their terms: a folder that holds a LanceDB table. Embeds and ranks nothing.
+
+A store is read by any number of processes while one writes; a reader sees the last complete write. Needs the extra
+`rag`.
+"""
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Self
+
+from finerank.errors import MissingExtra, StoreError, StoreNotFound
+from finerank.ranking import Document, Span
+from finerank.retrieval.embed import Vectors
+from finerank.retrieval.where import Filter
+from finerank.text.terms import terms
+
+try:
+    import lancedb
+    import pyarrow as pa
+    from lancedb.index import FTS, IvfPq
+    from lancedb.query import MatchQuery
+except ImportError as error:
+    raise MissingExtra("the document store", "rag") from error
+
+FORMAT = "1"
+"""The version of a store's layout."""
+
+INDEXED_FROM = 200_000
+"""Passages from which on vectors are searched by an approximate index: below, all are compared."""
+
+_TABLE = "passages"
+_COLUMNS = ("id", "text", "source", "key", "heading", "start", "end", "page", "date", "metadata")
+_ENGINE_PLACE = re.compile(r"^lance error: |,? *\S*\.rs:\d+:\d+")
+_DELETED_AT_ONCE = 100
+_KEPT_VERSIONS = timedelta(hours=1)
+"""How long a reader may go on with what it opened while another process writes."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredPassage:
+    """A passage as it is kept. `source` is a file's path, `key` the record in it, `digest` its content's."""
+
+    id: str
+    text: str
+    source: str
+    digest: str
+    key: str = ""
+    heading: str = ""
+    span: Span = (0, 0)
+    page: int | None = None
+    date: datetime | None = None
+    metadata: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """How a store was made: what a search must know to ask it."""
+
+    embedder: str
+    embedder_model: str
+    dimensions: int
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A passage that a search found, with the search's own score."""
+
+    document: Document
+    score: float
+
+
+class Store:
+    """The passages in a folder. Open it with `Store.open`, or make it with `Store.create`."""
+
+    def __init__(self, folder: Path, table: Any, made: Made) -> None:  # noqa: ANN401 - lancedb's table
+        self.folder = folder
+        self.made = made
+        self._table = table
+
+    @classmethod
+    def open(cls, folder: Path) -> Self:
+        """The store in `folder`. Raises `StoreNotFound`, or `StoreError` if it is damaged."""
+        if not (folder / f"{_TABLE}.lance").is_dir():
+            raise StoreNotFound(f"{folder}: holds no store; make one with `finerank index DOCS --store {folder}`")
+        with _faults_named(folder):
+            table = _connect(folder).open_table(_TABLE)
+            made = _made(folder, table.schema.metadata or {})
+        return cls(folder, table, made)
+
+    @classmethod
+    def create(cls, folder: Path, made: Made) -> Self:
+        """An empty store in `folder`, which is made if need be. Raises `StoreError`."""
+        with _faults_named(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            # Made aside and moved: a table without its index would be a store that a search fails on.
+            with TemporaryDirectory(prefix=".new-", dir=folder) as aside:
+                table = _connect(Path(aside)).create_table(_TABLE, schema=_schema(made))
+                table.create_index("terms", config=_full_text(), name="terms_idx")
+                del table
+                (Path(aside) / f"{_TABLE}.lance").rename(folder / f"{_TABLE}.lance")
+        return cls.open(folder)
+
+    @property
+    def version(self) -> int:
+        """A number that grows with every change."""
+        with _faults_named(self.folder):
+            return int(self._table.version)
+
+    def __len__(self) -> int:
+        with _faults_named(self.folder):
+            return int(self._table.count_rows())
+
+    def nearest(self, vector: Vectors, k: int, where: Filter | None = None) -> list[Found]:
+        """The k passages of the highest cosine with `vector`, best first."""
+        with _faults_named(self.folder):
+            query = self._table.search(vector, vector_column_name="vector").distance_type("cosine").refine_factor(10)
+            rows = _filtered(query, where).select([*_COLUMNS, "_distance"]).limit(k).to_list()
+        return [Found(_document(row), 1.0 - float(row["_distance"])) for row in rows]
+
+    def matching(self, text: str, k: int, where: Filter | None = None) -> list[Found]:
+        """The k passages that share terms with `text`, by BM25, best first. Words in any script match: see `terms`."""
+        words = terms(text)
+        if not words:
+            return []
+        with _faults_named(self.folder):
+            query = self._table.search(MatchQuery(" ".join(words), "terms"), query_type="fts")
+            rows = _filtered(query, where).select([*_COLUMNS, "_score"]).limit(k).to_list()
+        return [Found(_document(row), float(row["_score"])) for row in rows]
+
+    def add(self, passages: Sequence[StoredPassage], vectors: Vectors) -> None:
+        """Add passages in one step that happens wholly or not at all. Raises `StoreError`, as on a full disk."""
+        with _faults_named(self.folder):
+            self._table.add(_arrow(passages, vectors, self._table.schema))
+
+    def delete(self, kept: Mapping[str, str | None]) -> None:
+        """Delete the passages of the sources that are keys, but for those of the digest that is the value, if any."""
+        with _faults_named(self.folder):
+            conditions = [_outdated(source, digest) for source, digest in kept.items()]
+            for start in range(0, len(conditions), _DELETED_AT_ONCE):
+                self._table.delete(" OR ".join(conditions[start : start + _DELETED_AT_ONCE]))
+
+    def optimise(self) -> None:
+        """Bring the indices up to date, join small files, and forget versions no reader has any more."""
+        with _faults_named(self.folder):
+            indices = {index.name for index in self._table.list_indices()}
+            if "vector_idx" not in indices and len(self) >= INDEXED_FROM:
+                self._table.create_index("vector", config=IvfPq(distance_type="cosine"), name="vector_idx")
+            self._table.optimize(cleanup_older_than=_KEPT_VERSIONS)
+
+    def sources(self) -> dict[str, int]:
+        """How many passages each source has."""
+        counts: dict[str, int] = {}
+        with _faults_named(self.folder):
+            for batch in self._table.search().select(["source"]).to_batches():
+                for source in batch.column("source").to_pylist():
+                    counts[source] = counts.get(source, 0) + 1
+        return counts
+
+
+def _connect(folder: Path) -> Any:  # noqa: ANN401 - lancedb's connection
+    return lancedb.connect(str(folder), read_consistency_interval=timedelta(0))
+
+
+def _schema(made: Made) -> Any:  # noqa: ANN401 - pyarrow's schema
+    metadata = {
+        "format": FORMAT,
+        "embedder": made.embedder,
+        "embedder_model": made.embedder_model,
+        "dimensions": str(made.dimensions),
+    }
+    return pa.schema(
+        [
+            ("id", pa.string()),
+            ("text", pa.string()),
+            ("terms", pa.string()),
+            ("vector", pa.list_(pa.float32(), made.dimensions)),
+            ("source", pa.string()),
+            ("digest", pa.string()),
+            ("key", pa.string()),
+            ("heading", pa.string()),
+            ("start", pa.int64()),
+            ("end", pa.int64()),
+            ("page", pa.int32()),
+            ("date", pa.timestamp("us", "UTC")),
+            ("metadata", pa.json_()),
+        ],
+        metadata=metadata,
+    )
+
+
+def _full_text() -> FTS:
+    """An index over words that `terms` has already told apart: no tokeniser of LanceDB's cuts Chinese, kana and Thai
+    into pairs as BM25 needs them."""
+    return FTS(
+        base_tokenizer="whitespace",
+        lower_case=False,
+        stem=False,
+        remove_stop_words=False,
+        ascii_folding=False,
+        max_token_length=None,
+        with_position=False,
+    )
+
+
+def _made(folder: Path, metadata: Mapping[bytes, bytes]) -> Made:
+    fields = {name.decode(): value.decode() for name, value in metadata.items()}
+    if fields.get("format") != FORMAT:
+        raise StoreError(
+            f"{folder}: was made in format {fields.get('format')}, and this finerank reads {FORMAT}; index anew into "
+            "another folder"
+        )
+    return Made(fields["embedder"], fields["embedder_model"], int(fields["dimensions"]))
+
+
+def _arrow(passages: Sequence[StoredPassage], vectors: Vectors, schema: Any) -> Any:  # noqa: ANN401 - pyarrow's
+    metadata = [json.dumps(dict(each.metadata), ensure_ascii=False, default=str) for each in passages]
+    columns = [
+        [each.id for each in passages],
+        [_encodable(each.text) for each in passages],
+        [_encodable(" ".join(terms(f"{each.heading}\n{each.text}"))) for each in passages],
+        pa.FixedSizeListArray.from_arrays(pa.array(vectors.reshape(-1)), vectors.shape[1]),
+        [_encodable(each.source) for each in passages],
+        [each.digest for each in passages],
+        [_encodable(each.key) for each in passages],
+        [_encodable(each.heading) for each in passages],
+        [each.span[0] for each in passages],
+        [each.span[1] for each in passages],
+        [each.page for each in passages],
+        [each.date for each in passages],
+        pa.ExtensionArray.from_storage(pa.json_(), pa.array(map(_encodable, metadata), pa.string())),
+    ]
+    types = [*(schema.field(index).type for index in range(len(columns) - 1)), pa.json_()]
+    arrays = [
+        column if isinstance(column, pa.Array) else pa.array(column, kind)
+        for column, kind in zip(columns, types, strict=True)
+    ]
+    fields = [pa.field(name, array.type) for name, array in zip(schema.names, arrays, strict=True)]
+    return pa.Table.from_arrays(arrays, schema=pa.schema(fields))
+
+
+def _encodable(text: str) -> str:
+    """The text with what UTF-8 cannot hold (a lone surrogate, from a broken file name or JSON escape) replaced."""
+    return text.encode("utf-8", errors="replace").decode("utf-8")
+
+
+def _document(row: Mapping[str, Any]) -> Document:
+    """A row as a document: where it comes from goes under its metadata, beside what was given."""
+    place = {"source": row["source"], "start": row["start"], "end": row["end"]}
+    optional = {"key": row["key"], "heading": row["heading"], "page": row["page"]}
+    place |= {name: value for name, value in optional.items() if value}
+    if row["date"] is not None:
+        place["date"] = row["date"].astimezone(UTC).isoformat()
+    return Document(row["text"], row["id"], {**json.loads(row["metadata"] or "{}"), **place})
+
+
+def _outdated(source: str, digest: str | None) -> str:
+    condition = f"source = {_quoted(source)}"
+    return f"({condition} AND digest != {_quoted(digest)})" if digest is not None else condition
+
+
+def _filtered(query: Any, where: Filter | None) -> Any:  # noqa: ANN401 - lancedb's query
+    return query.where(where.sql()) if where and where.conditions else query
+
+
+def _quoted(text: str) -> str:
+    return "'" + _encodable(text).replace("'", "''") + "'"
+
+
+@contextmanager
+def _faults_named(folder: Path) -> Iterator[None]:
+    """LanceDB raises OSError, RuntimeError or ValueError with the engine's words, whatever the cause."""
+    try:
+        yield
+    except (OSError, RuntimeError, ValueError) as error:
+        if isinstance(error, StoreError):
+            raise
+        raise _store_error(folder, error) from error
+
+
+def _store_error(folder: Path, error: Exception) -> StoreError:
+    said = _ENGINE_PLACE.sub("", " ".join(str(error).split()))[:300]
+    lower = said.lower()
+    if "no space left" in lower or "os error 28" in lower or "file too large" in lower or "quota" in lower:
+        return StoreError(
+            f"{folder}: the disk is full ({said}). What was indexed before is kept; make room, index again."
+        )
+    if "permission denied" in lower or "read-only" in lower:
+        return StoreError(f"{folder}: may not be written ({said})")
+    return StoreError(
+        f"{folder}: the store cannot be read or written; it may be damaged ({said}). Delete the folder and index again."
+    )

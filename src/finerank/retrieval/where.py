@@ -1,0 +1,86 @@
+"""Conditions on a passage's place and metadata, as the store's search understands them."""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Self
+
+from finerank.errors import InvalidSetting
+from finerank.text.load import parse_date
+
+_CONDITION = re.compile(r"\s*([A-Za-z_][\w.-]*)\s*(!=|>=|<=|=|>|<|~)\s*(.*?)\s*", re.DOTALL)
+_TEXT_COLUMNS = frozenset({"source", "key", "heading"})
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """One comparison. `~` means "contains", without regard to case."""
+
+    name: str
+    operator: str
+    value: str
+
+    def sql(self) -> str:
+        value = "'" + self.value.replace("'", "''") + "'"
+        if self.name == "date":
+            return f"date {self.operator} timestamp '{_timestamp(self.value)}'"
+        if self.name == "page":
+            return f"page {self.operator} {_number(self)}"
+        column = self.name if self.name in _TEXT_COLUMNS else f"json_get_string(metadata, '{self.name}')"
+        if self.operator == "~":
+            return f"strpos(lower({column}), {value.lower()}) > 0"
+        if self.operator in ("=", "!="):
+            return f"{column} {self.operator} {value}"
+        return f"json_get_float(metadata, '{self.name}') {self.operator} {_number(self)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Conditions that must all hold.
+
+    >>> Filter.parse(["lang=zh", "page>=3"]).sql()
+    "json_get_string(metadata, 'lang') = 'zh' AND page >= 3"
+    """
+
+    conditions: tuple[Condition, ...] = ()
+
+    @classmethod
+    def parse(cls, texts: Iterable[str]) -> Self:
+        """Conditions such as `lang=zh`, `year>=2020`, `date>2024-01-31`, `source~manual`.
+
+        Raises `InvalidSetting` on one that is none.
+        """
+        return cls(tuple(_parse(text) for text in texts))
+
+    def sql(self) -> str:
+        """For LanceDB's `where`."""
+        return " AND ".join(condition.sql() for condition in self.conditions)
+
+
+def _parse(text: str) -> Condition:
+    match = _CONDITION.fullmatch(text)
+    if not match:
+        raise InvalidSetting(f"where {text!r}: must be name=value, with =, !=, >, >=, <, <= or ~ (contains)")
+    condition = Condition(match[1], match[2], match[3])
+    if condition.operator == "~" and condition.name in ("date", "page"):
+        raise InvalidSetting(f"where {text!r}: {condition.name} has no text to contain it; use =, >= or <=")
+    if condition.name in _TEXT_COLUMNS and condition.operator not in ("=", "!=", "~"):
+        raise InvalidSetting(f"where {text!r}: {condition.name} is text; use =, != or ~ (contains)")
+    condition.sql()
+    return condition
+
+
+def _timestamp(value: str) -> str:
+    date = parse_date(value)
+    if date is None:
+        raise InvalidSetting(f"where date: {value!r} is no date; write 2024-01-31")
+    return date.strftime("%Y-%m-%d %H:%M:%SZ")
+
+
+def _number(condition: Condition) -> str:
+    try:
+        return f"{float(condition.value):g}" if condition.name != "page" else str(int(condition.value))
+    except ValueError as error:
+        raise InvalidSetting(
+            f"where {condition.name}{condition.operator}{condition.value}: must be compared with a number"
+        ) from error

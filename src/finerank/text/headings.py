@@ -1,0 +1,93 @@
+"""Where a text's headings are. Knows Markdown, HTML and the chapter lines of plain text."""
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from finerank.text.clean import CleanText, strip_html
+
+
+@dataclass(frozen=True, slots=True)
+class Heading:
+    """A heading of some level (1 is highest) at an offset of the text."""
+
+    start: int
+    level: int
+    title: str
+
+
+_FENCE = re.compile(r"^ {0,3}(```+|~~~+)", re.MULTILINE)
+_ATX = re.compile(r"^ {0,3}(#{1,6})[ \t]+(\S.*?)[ \t]*#*[ \t]*$", re.MULTILINE)
+_SETEXT = re.compile(r"^ {0,3}(\S[^\n]*)\n {0,3}(=+|-{3,})[ \t]*$", re.MULTILINE)
+_HTML = re.compile(r"<h([1-6])\b[^<>]*>(.*?)</h\1\s*>", re.IGNORECASE | re.DOTALL)
+# Chapter lines: 第一章 总则, 第2節, บทที่ 3, Chapter 4.
+_NUMBER = "[\\d〇零一二三四五六七八九十百千]+"
+_CHAPTER = re.compile(
+    rf"^[ \t\u3000]*((?:第{_NUMBER}(?P<unit>[编編篇部章回講讲节節])|บทที่ *\d+|(?:Chapter|CHAPTER) +[\dIVXLC]+)"
+    r"(?!\w)[^\n。.!?]{0,60})$",
+    re.MULTILINE,
+)
+_LEVELS = {**dict.fromkeys("编編篇部", 1), **dict.fromkeys("节節", 3)}
+
+
+def markdown_headings(text: str) -> list[Heading]:
+    """`#` headings and underlined ones, but not those inside fenced code.
+
+    >>> [(h.level, h.title) for h in markdown_headings("# Router\\n\\nReset\\n-----\\n```\\n# no\\n```\\n")]
+    [(1, 'Router'), (2, 'Reset')]
+    """
+    code = _fenced(text)
+    found = [Heading(mark.start(), len(mark[1]), mark[2]) for mark in _ATX.finditer(text)]
+    found += [Heading(mark.start(), 1 if mark[2][0] == "=" else 2, mark[1].strip()) for mark in _SETEXT.finditer(text)]
+    outside = (heading for heading in found if not any(start <= heading.start < end for start, end in code))
+    return sorted(outside, key=lambda heading: heading.start)
+
+
+def html_headings(source: str, clean: CleanText) -> list[Heading]:
+    """<h1> to <h6> of an HTML source, at their places in its clean text."""
+    found = []
+    place = 0
+    for mark in _HTML.finditer(source):
+        title = " ".join(strip_html(mark[2]).text.split())
+        while place < len(clean.text) and clean.starts[place] < mark.start(2):
+            place += 1
+        if title and place < len(clean.text):
+            found.append(Heading(place, int(mark[1]), title))
+    return found
+
+
+def chapter_headings(text: str) -> list[Heading]:
+    """Lines such as 第一章 总则, บทที่ 3 or Chapter 4.
+
+    >>> [(h.level, h.title) for h in chapter_headings("第一章 总则\\n内容。\\n第二节 定义\\n见第三章。")]
+    [(2, '第一章 总则'), (3, '第二节 定义')]
+    """
+    return [
+        Heading(mark.start(), _LEVELS.get(mark["unit"] or "", 2), " ".join(mark[1].split()))
+        for mark in _CHAPTER.finditer(text)
+    ]
+
+
+def heading_path(headings: Iterable[Heading], place: int) -> str:
+    """The headings over a place of the text, outermost first.
+
+    >>> heading_path([Heading(0, 1, "Router"), Heading(9, 2, "Reset"), Heading(20, 2, "Sell")], 12)
+    'Router > Reset'
+    """
+    path: list[Heading] = []
+    for heading in headings:
+        if heading.start > place:
+            break
+        path = [*(above for above in path if above.level < heading.level), heading]
+    return " > ".join(heading.title for heading in path)
+
+
+def _fenced(text: str) -> Sequence[tuple[int, int]]:
+    blocks, opened, fence = [], None, ""
+    for mark in _FENCE.finditer(text):
+        if opened is None:
+            opened, fence = mark.start(), mark[1]
+        elif mark[1].startswith(fence):
+            blocks.append((opened, mark.end()))
+            opened = None
+    return [*blocks, (opened, len(text))] if opened is not None else blocks

@@ -1,0 +1,335 @@
+"""Files to documents: text, Markdown, HTML, PDF, DOCX, CSV and JSON lines. Knows nothing of passages and stores.
+
+PDF and DOCX need the extra `rag`. A file that cannot be read is an `UnreadableFile`; a bad line of a good file is
+reported, and the rest is read.
+"""
+
+import csv
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from io import StringIO
+from pathlib import Path
+from typing import Any, TextIO
+
+from finerank.errors import MissingExtra, UnreadableFile
+from finerank.ranking import Span
+from finerank.text.clean import CleanText, strip_html, unwrap_pages
+from finerank.text.headings import Heading, chapter_headings, html_headings, markdown_headings
+
+Report = Callable[[str], None]
+"""Takes in words what was wrong with a part of a file."""
+
+TEXT_FIELDS = ("text", "content", "contents", "body", "passage")
+"""The field of a record that is its text: the first of these it has."""
+
+ID_FIELDS = ("id", "_id")
+
+_CELL_CHARACTERS = 1 << 24
+_SNIFFED_BYTES = 1 << 16
+_TITLE = re.compile(r"<title\b[^<>]*>(.*?)</title", re.IGNORECASE | re.DOTALL)
+_LANGUAGE = re.compile(r"<html\b[^<>]*\blang\s*=\s*[\"']?([A-Za-z-]+)", re.IGNORECASE)
+_FRONT_MATTER = re.compile(r"\A---\r?\n(.*?)\r?\n(?:---|\.\.\.)[ \t]*(?:\r?\n|\Z)", re.DOTALL)
+_PLAIN_FIELD = re.compile(r"^([A-Za-z][\w-]*):[ \t]+(\S.*?)[ \t]*$", re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedDocument:
+    """A document of a file.
+
+    `key` tells the records of one file apart and is empty for the only one. `breaks` are offsets where a passage must
+    begin anew, `pages` where each page begins (page 1 first). Offsets are into `text`; `original` says where they lie
+    in the file's own text, if that is another. `body`: where the text proper begins. `done`: bytes of the file read.
+    """
+
+    text: str
+    key: str = ""
+    title: str = ""
+    headings: tuple[Heading, ...] = ()
+    pages: tuple[int, ...] = ()
+    date: datetime | None = None
+    metadata: Mapping[str, object] = field(default_factory=dict)
+    original: CleanText | None = None
+    body: int = 0
+    line: int | None = None
+    done: int = 0
+
+    @property
+    def breaks(self) -> list[int]:
+        return [*(heading.start for heading in self.headings), *self.pages]
+
+    def original_span(self, span: Span) -> Span:
+        """A span of `text` as a span of the file's own text."""
+        return self.original.original_span(span) if self.original else span
+
+
+def load_file(path: Path, report: Report) -> Iterator[LoadedDocument]:
+    """The documents of a file, by its suffix; those of CSV and JSON lines one at a time.
+
+    Raises `UnreadableFile` naming the file and the remedy, `MissingExtra` where a library is missing.
+    """
+    read = READERS.get(path.suffix.lower())
+    if read is None:
+        raise UnreadableFile(f"{path}: of a kind finerank does not read; it reads {', '.join(READERS)}")
+    try:
+        yield from read(path, report)
+    except OSError as error:
+        raise UnreadableFile(f"{path}: {error.strerror or error}") from error
+
+
+def decode(content: bytes, name: str, report: Report) -> str:
+    """Text in UTF-8, in UTF-16 with its mark, or in the encoding that charset-normalizer finds most likely,
+    which is reported. Raises `UnreadableFile` if it is no text.
+    """
+    if content[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        return content.decode("utf-16", errors="replace").replace("\r\n", "\n")
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        text = _guessed(content, f"{name}: not UTF-8 ({error.reason} at byte {error.start})", report)
+    if "\0" in text:
+        raise UnreadableFile(f"{name}: is binary, whatever its name says")
+    return text.replace("\r\n", "\n")
+
+
+def parse_date(value: object) -> datetime | None:
+    """An ISO date or a time, as UTC; None for anything else."""
+    if isinstance(value, datetime):
+        date = value
+    else:
+        try:
+            date = datetime.fromisoformat(str(value))
+        except ValueError:
+            return None
+    return date.astimezone(UTC) if date.tzinfo else date.replace(tzinfo=UTC)
+
+
+def _guessed(content: bytes, complaint: str, report: Report) -> str:
+    try:
+        from charset_normalizer import from_bytes
+    except ImportError as error:
+        raise MissingExtra("text that is not UTF-8", "rag") from error
+    best = from_bytes(content).best()
+    if best is None or best.encoding == "utf_8":
+        raise UnreadableFile(f"{complaint}, nor in another encoding that can be told; convert it to UTF-8")
+    report(f"{complaint}; read as {best.encoding}, which may be wrong: better convert it to UTF-8")
+    return str(best)
+
+
+def _read_text(path: Path, report: Report) -> Iterator[LoadedDocument]:
+    text = decode(path.read_bytes(), str(path), report)
+    yield LoadedDocument(text, headings=tuple(chapter_headings(text)))
+
+
+def _read_markdown(path: Path, report: Report) -> Iterator[LoadedDocument]:
+    text = decode(path.read_bytes(), str(path), report)
+    front = _FRONT_MATTER.match(text)
+    body = front.end() if front else 0
+    fields = {name: value.strip("\"'") for name, value in _PLAIN_FIELD.findall(front[1])} if front else {}
+    headings = tuple(heading for heading in markdown_headings(text) if heading.start >= body)
+    date = parse_date(fields.get("date"))
+    yield LoadedDocument(text, title=fields.pop("title", ""), headings=headings, date=date, metadata=fields, body=body)
+
+
+def _read_html(path: Path, report: Report) -> Iterator[LoadedDocument]:
+    source = decode(path.read_bytes(), str(path), report)
+    clean = strip_html(source)
+    title, language = _TITLE.search(source), _LANGUAGE.search(source)
+    yield LoadedDocument(
+        clean.text,
+        title=" ".join(strip_html(title[1]).text.split()) if title else "",
+        headings=tuple(html_headings(source, clean)),
+        metadata={"lang": language[1]} if language else {},
+        original=clean,
+    )
+
+
+def _read_pdf(path: Path, report: Report) -> Iterator[LoadedDocument]:
+    try:
+        import pypdf
+    except ImportError as error:
+        raise MissingExtra("reading PDF", "rag") from error
+    try:
+        reader = pypdf.PdfReader(path)
+        if reader.is_encrypted and not reader.decrypt(""):
+            raise UnreadableFile(f"{path}: is encrypted; take its password away first, as with qpdf --decrypt")
+        pages = unwrap_pages([page.extract_text() for page in reader.pages])
+        title, date = _pdf_title(reader), _pdf_date(reader)
+    except (UnreadableFile, OSError):
+        raise
+    except Exception as error:  # a damaged file makes pypdf raise whatever its parser meets
+        raise UnreadableFile(f"{path}: not readable as PDF ({type(error).__name__}: {error})") from error
+    if not any(pages):
+        raise UnreadableFile(f"{path}: holds no text; if it is a scan, recognise its text first, as with ocrmypdf")
+    starts = [sum(len(page) + 2 for page in pages[:number]) for number in range(len(pages))]
+    yield LoadedDocument("\n\n".join(pages), title=title, pages=tuple(starts), date=date)
+
+
+def _pdf_title(reader: Any) -> str:  # noqa: ANN401 - pypdf is loaded late
+    return str(reader.metadata.title or "").strip() if reader.metadata else ""
+
+
+def _pdf_date(reader: Any) -> datetime | None:  # noqa: ANN401 - pypdf is loaded late
+    try:
+        return parse_date(reader.metadata.modification_date or reader.metadata.creation_date)
+    except (AttributeError, ValueError):
+        return None
+
+
+def _read_docx(path: Path, report: Report) -> Iterator[LoadedDocument]:
+    try:
+        import docx
+    except ImportError as error:
+        raise MissingExtra("reading DOCX", "rag") from error
+    try:
+        document = docx.Document(str(path))
+        blocks = list(_docx_blocks(document))
+        properties = document.core_properties
+        title, date = properties.title or "", properties.modified or properties.created
+    except OSError:
+        raise
+    except Exception as error:  # a damaged file makes python-docx raise whatever its parsers meet
+        raise UnreadableFile(f"{path}: not readable as DOCX ({type(error).__name__}: {error})") from error
+    headings, place = [], 0
+    for text, level in blocks:
+        if level:
+            headings.append(Heading(place, level, text))
+        place += len(text) + 1
+    text = "\n".join(text for text, _ in blocks)
+    yield LoadedDocument(text, title=title, headings=tuple(headings), date=parse_date(date) if date else None)
+
+
+def _docx_blocks(document: Any) -> Iterator[tuple[str, int]]:  # noqa: ANN401 - python-docx is loaded late
+    """Paragraphs and table rows, each with its heading level, 0 for none."""
+    for block in document.iter_inner_content():
+        if hasattr(block, "rows"):
+            for row in block.rows:
+                cells = dict.fromkeys(cell.text.strip() for cell in row.cells)  # merged cells come again
+                yield " | ".join(cell for cell in cells if cell), 0
+        elif text := block.text.strip():
+            name = str(block.style.name if block.style else "")
+            number = re.fullmatch(r"Heading (\d)", name)
+            yield " ".join(text.split("\n")), int(number[1]) if number else int(name == "Title")
+
+
+def _read_json_lines(path: Path, report: Report) -> Iterator[LoadedDocument]:
+    done = 0
+    with path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            done += len(line)
+            if not line.strip():
+                continue
+            try:
+                value = json.loads(line.decode("utf-8-sig"))
+                yield _record({"text": value} if isinstance(value, str) else value, number, done)
+            except (ValueError, RecursionError) as error:
+                report(f"{path}, line {number}: {error}")
+
+
+def _read_csv(path: Path, report: Report) -> Iterator[LoadedDocument]:
+    csv.field_size_limit(_CELL_CHARACTERS)
+    with path.open("rb") as file:
+        sample = file.read(_SNIFFED_BYTES)
+    complete = sample[: sample.rfind(b"\n") + 1] or sample
+    try:
+        complete.decode("utf-8-sig")
+        lines: TextIO = path.open(encoding="utf-8-sig", errors="replace", newline="")
+    except UnicodeDecodeError:
+        lines = StringIO(decode(path.read_bytes(), str(path), report))
+    with lines:
+        delimiter = "\t" if path.suffix.lower() == ".tsv" else _delimiter(lines.readline())
+        lines.seek(0)
+        rows = csv.DictReader(lines, delimiter=delimiter)
+        if not rows.fieldnames or all(not (name or "").strip() for name in rows.fieldnames):
+            raise UnreadableFile(f"{path}: has no first row with the columns' names")
+        try:
+            yield from (_record(cells, rows.line_num, 0) for row in rows if (cells := _cells(row)))
+        except csv.Error as error:
+            raise UnreadableFile(f"{path}, line {rows.line_num}: not readable as CSV: {error}") from error
+
+
+def _cells(row: Mapping[Any, Any]) -> dict[str, str]:
+    """The filled cells of a row; its text is all of them where no column is one of text."""
+    cells = {str(name).strip(): value for name, value in row.items() if name and isinstance(value, str) and value}
+    named = {name.lower() if name.lower() in TEXT_FIELDS else name: value for name, value in cells.items()}
+    if cells and not named.keys() & set(TEXT_FIELDS):
+        named["text"] = "\n".join(f"{name}: {value}" for name, value in cells.items())
+    return named
+
+
+def _delimiter(head: str) -> str:
+    return max(",;\t|", key=head.count)
+
+
+def _record(value: object, line: int, done: int) -> LoadedDocument:
+    """A JSON object or a row of a table. Raises ValueError if it has no text."""
+    if not isinstance(value, Mapping):
+        raise ValueError("is neither a string nor an object")
+    name = next((name for name in TEXT_FIELDS if isinstance(value.get(name), str)), None)
+    if name is None:
+        raise ValueError(f"has no string under any of {', '.join(TEXT_FIELDS)}")
+    id_name = next((name for name in ID_FIELDS if isinstance(value.get(name), str | int)), None)
+    given = value.get("metadata")
+    others = {key: each for key, each in value.items() if key not in (name, id_name, "metadata", "title")}
+    metadata = {**others, **(given if isinstance(given, Mapping) else {})}
+    return LoadedDocument(
+        value[name],
+        key=str(value[id_name]) if id_name else f"line {line}",
+        title=str(value.get("title") or ""),
+        date=parse_date(metadata.get("date")),
+        metadata=metadata,
+        line=line,
+        done=done,
+    )
+
+
+READERS: Mapping[str, Callable[[Path, Report], Iterator[LoadedDocument]]] = {
+    ".txt": _read_text,
+    ".text": _read_text,
+    ".rst": _read_text,
+    ".md": _read_markdown,
+    ".markdown": _read_markdown,
+    ".html": _read_html,
+    ".htm": _read_html,
+    ".xhtml": _read_html,
+    ".pdf": _read_pdf,
+    ".docx": _read_docx,
+    ".csv": _read_csv,
+    ".tsv": _read_csv,
+    ".jsonl": _read_json_lines,
+    ".ndjson": _read_json_lines,
+}
+"""What reads a file, by its suffix."""
+
+
+def find_files(paths: Sequence[Path], report: Report, skip: Path | None = None) -> Iterator[Path]:
+    """The readable files at `paths`, those of folders too, sorted within each folder; hidden ones are passed over.
+
+    Everything under `skip` is passed over. What is not there, or named but not readable, is reported.
+    """
+    for path in paths:
+        if path.is_dir():
+            yield from _walk(path, report, skip.resolve() if skip else None)
+        elif not path.exists():
+            report(f"{path}: no such file or folder")
+        elif path.suffix.lower() not in READERS:
+            report(f"{path}: of a kind finerank does not read; it reads {', '.join(READERS)}")
+        else:
+            yield path
+
+
+def _walk(folder: Path, report: Report, skip: Path | None) -> Iterator[Path]:
+    try:
+        inside = sorted(folder.iterdir())
+    except OSError as error:
+        report(f"{folder}: {error.strerror}")
+        return
+    for path in inside:
+        if path.name.startswith(".") or path.resolve() == skip:
+            continue
+        if path.is_dir() and not path.is_symlink():
+            yield from _walk(path, report, skip)
+        elif path.is_file() and path.suffix.lower() in READERS:
+            yield path

@@ -1,0 +1,150 @@
+"""`finerank index`, `search`, `ask` and `evaluate --store` as a user meets them, on the default model."""
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from finerank.cli import build_app
+from finerank.errors import FinerankError, StoreNotFound
+
+DOCS = {
+    "router.md": "# Router\n\nHold the reset button for ten seconds to reset the router's password.\n",
+    "care.txt": "Keep the router dry, and dust it now and then. Do not open its case.",
+    "zh.txt": "要重置路由器的管理员密码，请按住机身背面的重置按钮十秒钟。",
+    "faq.jsonl": '{"id": "w1", "text": "The warranty covers two years.", "lang": "en"}\n',
+}
+QUESTION = "how do I reset the router password?"
+
+
+def run(*arguments: str | Path) -> Result:
+    result = CliRunner().invoke(build_app(), [str(argument) for argument in arguments])
+    if isinstance(result.exception, FinerankError):
+        raise result.exception
+    return result
+
+
+def write_docs(folder: Path) -> Path:
+    folder.mkdir()
+    for name, text in DOCS.items():
+        (folder / name).write_text(text, encoding="utf-8")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("pipeline")
+    result = run("index", write_docs(folder / "docs"), "--store", folder / "store", "--metadata", "team=blue")
+    assert result.exit_code == 0, result.output
+    assert "4 new" in result.output
+    return folder / "store"
+
+
+def test_index_says_what_became_of_the_files(tmp_path: Path):
+    docs = write_docs(tmp_path / "docs")
+    (docs / "bad.pdf").write_bytes(b"%PDF-")
+    result = run("index", docs, "-s", tmp_path / "store")
+    assert result.exit_code == 3
+    assert "bad.pdf: not readable as PDF" in result.stderr
+    assert "4 new, 0 changed, 0 unchanged, 0 removed, 1 skipped; 4 passages written" in result.stdout
+    again = json.loads(run("index", docs, "-s", tmp_path / "store", "--json").stdout)
+    assert (again["unchanged"], again["skipped"], again["total_passages"]) == (4, 1, 4)
+
+
+def test_search_shows_both_orders(store: Path):
+    found = json.loads(run("search", QUESTION, "-s", store, "--json").stdout)
+    assert found["passages"][0]["text"].startswith("# Router")
+    assert found["passages"][0]["metadata"]["team"] == "blue"
+    assert found["passages"][0]["score"] > 0.5
+    assert {stage["name"] for stage in found["stages"]} == {"recall", "rerank", "merge", "rules"}
+    assert len(found["recalled"]) == 4
+    lines = run("search", QUESTION, "-s", store, "--jsonl").stdout.splitlines()
+    assert [json.loads(line)["rank"] for line in lines] == [1, 2, 3, 4]
+    table = run("search", QUESTION, "-s", store).stdout
+    assert "order: rerank" in table
+    assert "router.md:0-" in table.replace("\n", "").replace(" ", "")
+
+
+def test_search_takes_conditions(store: Path):
+    found = json.loads(run("search", "warranty", "-s", store, "--where", "lang=en", "--json").stdout)
+    assert [each["metadata"]["key"] for each in found["reranked"]] == ["w1"]
+    assert "nothing found" in run("search", "warranty", "-s", store, "--where", "lang=xx").stdout
+
+
+def test_a_chinese_question_keeps_the_first_order_of_the_english_model(store: Path):
+    found = json.loads(run("search", "怎么重置管理员密码", "-s", store, "--json").stdout)
+    assert found["decision"]["order"] == "keep"
+    assert found["passages"][0]["metadata"]["source"].endswith("zh.txt")
+
+
+def test_ask_cites_and_remembers(store: Path):
+    answer = json.loads(run("ask", QUESTION, "-s", store, "--json").stdout)
+    assert answer["kind"] == "extractive"
+    assert answer["answer"].endswith("password. [1]")
+    assert answer["citations"][0]["source"].endswith("router.md")
+    assert not answer["cached"]
+    shown = run("ask", QUESTION.upper(), "-s", store).stdout
+    assert "[1]" in shown
+    assert "no generator" in shown
+    assert "from the answer cache" in shown
+    assert "from the answer cache" not in run("ask", QUESTION, "-s", store, "--fresh").stdout
+
+
+def test_ask_does_not_know_everything(store: Path):
+    shown = run("ask", "who won the cup?", "-s", store).stdout
+    assert "I do not know" in shown
+
+
+def test_a_generator_that_is_down_is_told(store: Path):
+    shown = run("ask", QUESTION, "-s", store, "--generator-url", "http://127.0.0.1:9/v1", "--generator-model", "m")
+    assert "Is the server running" in shown.stdout
+    assert "[1]" in shown.stdout
+    assert shown.exit_code == 0
+
+
+def test_evaluate_leaves_evidence_that_the_gate_goes_by(tmp_path: Path):
+    docs, store = write_docs(tmp_path / "docs"), tmp_path / "store"
+    run("index", docs, "-s", store)
+    # Judged to the contrary of what the model says: reranking must hurt.
+    questions = [{"_id": f"q{n}", "text": f"{QUESTION} ({n})", "lang": "en"} for n in range(6)]
+    (tmp_path / "queries.jsonl").write_text("\n".join(map(json.dumps, questions)), encoding="utf-8")
+    first = json.loads(run("search", QUESTION, "-s", store, "--json", "--gate", "keep").stdout)["passages"]
+    worst = json.loads(run("search", QUESTION, "-s", store, "--json").stdout)["reranked"][-1]["id"]
+    before = [each["id"] for each in first]
+    assert before.index(worst) < 4
+    name = Path(worst.rpartition("#")[0]).name
+    id_ = "w1" if name == "faq.jsonl" else name
+    (tmp_path / "qrels.tsv").write_text("".join(f"q{n} 0 {id_} 1\n" for n in range(6)), encoding="utf-8")
+    arguments = [
+        "evaluate",
+        "--store",
+        store,
+        "--queries",
+        tmp_path / "queries.jsonl",
+        "--qrels",
+        tmp_path / "qrels.tsv",
+    ]
+    found = json.loads(run(*arguments, "--json").stdout)
+    assert found["measures"] == ["nDCG@10", "RR@10", "R@5"]
+    assert [row["name"] for row in found["languages"]] == ["en"]
+    comparison = found["comparisons"][0]["overall"]
+    decision = json.loads(run("search", QUESTION, "-s", store, "--json").stdout)["decision"]
+    expected = "keep" if comparison["high"] < 0 else "blend" if comparison["mean"] < 0 else "rerank"
+    assert decision["order"] == expected
+    assert "on 6 judged questions" in decision["why"]
+    (tmp_path / "qrels.tsv").write_text("x 0 a 1\n", encoding="utf-8")
+    with pytest.raises(FinerankError, match="other queries"):
+        run(*arguments)
+
+
+def test_wrong_usage_is_refused(store: Path, tmp_path: Path):
+    with pytest.raises(StoreNotFound, match="finerank index"):
+        run("ask", QUESTION, "-s", tmp_path / "none")
+    with pytest.raises(FinerankError, match="where 'lang'"):
+        run("search", QUESTION, "-s", store, "--where", "lang")
+    with pytest.raises(FinerankError, match="metadata"):
+        run("index", tmp_path, "-s", tmp_path / "s", "--metadata", "blue")
+    with pytest.raises(FinerankError, match="generator_model"):
+        run("ask", QUESTION, "-s", store, "--generator-url", "http://localhost:1/v1")
+    assert run("evaluate", "--store", store).exit_code == 2

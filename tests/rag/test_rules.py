@@ -1,0 +1,54 @@
+from datetime import UTC, datetime
+
+import pytest
+from tests.rag.conftest import passage
+
+from finerank.errors import InvalidSetting
+from finerank.rag.results import FoundPassage
+from finerank.rag.rules import apply_rules, parse_rules
+
+NOW = datetime(2026, 6, 1, tzinfo=UTC)
+OLD = passage("The warranty covers one year, and no accident.", 1, date="2023-01-01", status="draft")
+NEW = passage("The warranty covers two years and all accidents.", 2, date="2026-01-01T00:00:00+00:00")
+SHORT = passage("Yes.", 3)
+AGAIN = passage("The warranty covers TWO years, and all accidents!", 4)
+
+
+def reasons(*tables: dict[str, object], score: float = 0.5) -> list[str]:
+    found = [FoundPassage(each, rank, rank, score) for rank, each in enumerate([OLD, NEW, SHORT, AGAIN], start=1)]
+    kept, dropped = apply_rules(found, parse_rules(tables, NOW), below=0.7)
+    assert len(kept) + len(dropped) == 4
+    return [f"{drop.passage.rank}: {drop.reason}" for drop in dropped]
+
+
+def test_every_rule_gives_its_reason():
+    assert reasons({"drop": "older", "years": 2}) == ["1: older than 2 years: of 2023-01-01"]
+    assert reasons({"drop": "short", "characters": 10}) == ["3: shorter than 10 characters: 4"]
+    assert reasons({"drop": "source", "allowed": ["2.md", "/docs/[13].*"]}) == [
+        "4: its source is not one of 2.md, /docs/[13].*"
+    ]
+    assert reasons({"drop": "metadata", "name": "status", "values": ["draft"]}) == ["1: its status is draft"]
+    assert reasons({"drop": "duplicate"}) == ["4: says what passage 2 says: 100% of their terms are the same"]
+
+
+def test_strong_passages_are_kept_whatever_the_rules_say():
+    rules = [{"drop": "older", "years": 2}, {"drop": "short", "characters": 99}]
+    assert len(reasons(*rules)) == 4
+    assert reasons(*rules, score=0.7) == []
+
+
+@pytest.mark.parametrize(
+    ("table", "complaint"),
+    [
+        ({"drop": "old"}, "older, source, short"),
+        ({}, "drop = None"),
+        ({"drop": "older"}, "needs years"),
+        ({"drop": "older", "years": "two"}, "number 1"),
+        ({"drop": "older", "years": 1e9}, "number 1"),
+        ({"drop": "short", "characters": 1, "words": 2}, "unknown words"),
+        ({"drop": "source", "allowed": "docs"}, "must be a list"),
+    ],
+)
+def test_a_wrong_rule_is_named(table: dict[str, object], complaint: str):
+    with pytest.raises(InvalidSetting, match=complaint):
+        parse_rules([table])

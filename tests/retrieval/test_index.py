@@ -1,0 +1,195 @@
+"""Indexing only what changed; kills, locks, bad files, full disks."""
+
+import os
+import resource
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import pytest
+
+from finerank.errors import InvalidSetting, StoreError, StoreLocked
+from finerank.retrieval import index as index_module
+from finerank.retrieval.index import Cutting
+from finerank.retrieval.ledger import open_ledger
+from finerank.retrieval.store import Made, Store
+from finerank.testing import TermsEmbedder
+
+FILES = 6
+
+CHILD = """
+import sys
+from pathlib import Path
+from finerank.retrieval import index as index_module
+from finerank.retrieval.store import Made
+from finerank.testing import TermsEmbedder
+
+class Slow(TermsEmbedder):
+    def embed_passages(self, texts):
+        print("batch", flush=True)
+        {embed}
+        return super().embed_queries(texts)
+
+index_module.BATCH_PASSAGES = 8
+index_module.index([Path(sys.argv[1])], Path(sys.argv[2]), Slow(), Made("terms", "", 64))
+"""
+
+
+def sources(folder: Path) -> dict[str, int]:
+    return {Path(name).name: count for name, count in Store.open(folder).sources().items()}
+
+
+def test_only_what_changed_is_embedded_again(index_docs, docs: Path, tmp_path: Path):
+    first = index_docs()
+    assert (first.added, first.changed, first.unchanged, first.removed) == (FILES, 0, 0, 0)
+    assert first.total_passages == first.passages == len(Store.open(tmp_path / "store"))
+
+    embedder = TermsEmbedder()
+    version = Store.open(tmp_path / "store").version
+    again = index_docs(embedder=embedder)
+    assert (again.unchanged, again.passages, embedder.embedded) == (FILES, 0, [])
+    assert Store.open(tmp_path / "store").version == version
+
+    (docs / "ja.txt").write_text("保証は二年間です。", encoding="utf-8")
+    (docs / "ko.txt").unlink()
+    (docs / "new.txt").write_text("A new file.", encoding="utf-8")
+    os.utime(docs / "zh.txt", (1, 1))
+    last = index_docs(embedder=embedder)
+    assert (last.added, last.changed, last.unchanged, last.removed) == (1, 1, FILES - 2, 1)
+    assert sorted(embedder.embedded) == ["A new file.", "保証は二年間です。"]
+    found = sources(tmp_path / "store")
+    assert found.keys() == {"router.md", "zh.txt", "ja.txt", "th.txt", "en.txt", "new.txt"}
+    assert found["ja.txt"] == 1
+    assert Store.open(tmp_path / "store").matching("パスワード", 5) == []
+
+
+def test_other_metadata_or_cutting_is_a_change(index_docs, tmp_path: Path):
+    index_docs()
+    assert index_docs(metadata={"team": "blue"}).changed == FILES
+    assert Store.open(tmp_path / "store").matching("warranty", 1)[0].document.metadata["team"] == "blue"
+    assert index_docs(metadata={"team": "blue"}, cutting=Cutting(8, 2)).changed == FILES
+    assert len(Store.open(tmp_path / "store")) > FILES
+
+
+def test_files_of_other_folders_stay(index_docs, docs: Path, tmp_path: Path):
+    index_docs()
+    assert index_docs([docs / "warranty"]).removed == 0
+    (docs / "warranty/en.txt").unlink()
+    assert index_docs([docs / "zh.txt"]).removed == 0
+    assert index_docs([docs]).removed == 1
+
+
+def test_a_bad_file_is_reported_and_skipped_and_its_former_passages_stay(index_docs, docs: Path, tmp_path: Path):
+    index_docs()
+    (docs / "zh.txt").write_bytes(b"\0\1\2")
+    (docs / "bad.pdf").write_bytes(b"%PDF-")
+    (docs / "empty.md").write_text(" \n", encoding="utf-8")
+    (docs / "half.jsonl").write_text('{"text": "good line"}\n{bad\n', encoding="utf-8")
+    reported: list[str] = []
+    done = index_docs(report=reported.append)
+    assert (done.skipped, done.added) == (3, 1)
+    assert sorted(problem.split(":")[0].split("/")[-1].split(",")[0] for problem in reported) == [
+        "bad.pdf", "empty.md", "half.jsonl", "zh.txt",
+    ]  # fmt: skip
+    assert tuple(reported) == done.problems
+    assert sources(tmp_path / "store")["zh.txt"] == 1
+    assert Store.open(tmp_path / "store").matching("good line", 1)
+
+
+def test_a_file_unreadable_in_its_middle_leaves_nothing_behind(
+    index_docs, docs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(index_module, "BATCH_PASSAGES", 4)
+    (docs / "broken.csv").write_text("text\n" + "a line of text\n" * 20 + '"' + "x" * (1 << 25), encoding="utf-8")
+    assert index_docs().skipped == 1
+    assert "broken.csv" not in sources(tmp_path / "store")
+
+
+def test_a_store_belongs_to_its_embedder(index_docs, docs: Path, tmp_path: Path):
+    index_docs()
+    with pytest.raises(InvalidSetting, match="another folder"):
+        index_module.index([docs], tmp_path / "store", TermsEmbedder(), Made("other", "", 64))
+
+
+def test_one_process_writes_at_a_time_and_others_read(index_docs, docs: Path, tmp_path: Path):
+    index_docs()
+    with open_ledger(tmp_path / "store"):
+        with pytest.raises(StoreLocked, match="another process"):
+            index_docs()
+        assert Store.open(tmp_path / "store").matching("warranty", 1)
+    assert index_docs().unchanged == FILES
+
+
+def test_a_lost_table_is_made_anew(index_docs, tmp_path: Path):
+    import shutil
+
+    index_docs()
+    shutil.rmtree(tmp_path / "store/passages.lance")
+    assert index_docs().total_files == FILES
+    assert len(Store.open(tmp_path / "store")) == FILES
+
+
+def test_a_damaged_ledger_says_so(index_docs, tmp_path: Path):
+    index_docs()
+    (tmp_path / "store/ledger.sqlite").write_bytes(b"damaged" * 1000)
+    with pytest.raises(StoreError, match="index again"):
+        index_docs()
+
+
+@pytest.mark.parametrize("batches", [1, 2, 4])
+def test_a_kill_leaves_a_store_that_works_and_the_next_run_goes_on(
+    index_docs, docs: Path, tmp_path: Path, batches: int, monkeypatch: pytest.MonkeyPatch
+):
+    for number in range(4):
+        lines = "\n".join(f'{{"text": "row {row} of file {number}"}}' for row in range(10))
+        (docs / f"rows-{number}.jsonl").write_text(lines, encoding="utf-8")
+    (docs / "ja.txt").write_text("former text", encoding="utf-8")
+    index_docs([docs / "ja.txt", docs / "rows-1.jsonl"])
+    (docs / "ja.txt").write_text("later text", encoding="utf-8")
+    (docs / "rows-1.jsonl").write_text('{"text": "one row"}', encoding="utf-8")
+    store = tmp_path / "store"
+    stop = f"globals().update(n=globals().get('n', 0) + 1); __import__('time').sleep(60 * (n >= {batches}))"
+    child = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(CHILD.format(embed=stop)), str(docs), str(store)],
+        stdout=subprocess.PIPE,
+    )
+    assert child.stdout is not None
+    for _ in range(batches):
+        assert child.stdout.readline() == b"batch\n"
+    time.sleep(0.05)
+    child.send_signal(signal.SIGKILL)
+    child.wait()
+    child.stdout.close()
+
+    opened = Store.open(store)
+    assert opened.matching("text", 5), "the store can be searched"
+    assert opened.nearest(TermsEmbedder().embed_queries(["text"])[0], 5)
+    embedder = TermsEmbedder()
+    done = index_docs(embedder=embedder)
+    assert len(embedder.embedded) <= done.total_passages
+    assert (done.total_files, done.total_passages) == (FILES + 4, FILES + 30 + 1)
+    assert len(Store.open(store)) == done.total_passages
+    assert [found.document.text for found in Store.open(store).matching("former later", 5)] == ["later text"]
+    assert index_docs().unchanged == FILES + 4
+
+
+def test_a_full_disk_keeps_what_was_indexed_before(index_docs, docs: Path, tmp_path: Path):
+    index_docs()
+    (docs / "big.jsonl").write_text("\n".join(f'{{"text": "row {row} {"x" * 500}"}}' for row in range(4000)), "utf-8")
+
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+
+    code = textwrap.dedent(CHILD.format(embed="pass")).replace("= 8", "= 4000")
+    child = subprocess.run(
+        [sys.executable, "-c", code, str(docs), str(tmp_path / "store")],
+        capture_output=True, text=True, preexec_fn=limit, check=False,
+    )  # fmt: skip
+    assert "StoreError" in child.stderr
+    assert "the disk is full" in child.stderr
+    assert sources(tmp_path / "store").keys() == {"router.md", "zh.txt", "ja.txt", "th.txt", "ko.txt", "en.txt"}
+    assert index_docs().total_files == FILES + 1

@@ -1,0 +1,125 @@
+"""What a store finds, in which languages, and under which conditions."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from finerank.errors import InvalidInput, InvalidSetting, StoreError, StoreNotFound
+from finerank.retrieval.retriever import StoreRetriever
+from finerank.retrieval.store import Store
+from finerank.retrieval.where import Filter
+from finerank.testing import TermsEmbedder
+
+QUESTIONS = {
+    "zh.txt": "管理员密码怎么重置？",
+    "ja.txt": "パスワードの初期化",
+    "th.txt": "รีเซ็ตรหัสผ่าน",
+    "ko.txt": "비밀번호 재설정",
+    "router.md": "RESET button",
+    "en.txt": "warranty, two years",
+}
+
+
+def names(retriever: StoreRetriever, question: str, k: int = 10, where: list[str] | None = None) -> list[str]:
+    ranking = retriever.retrieve(question, k, Filter.parse(where or []))
+    return [Path(str(result.document.metadata["source"])).name for result in ranking]
+
+
+@pytest.fixture
+def store(index_docs, tmp_path: Path) -> Store:
+    index_docs()
+    return Store.open(tmp_path / "store")
+
+
+@pytest.mark.parametrize("mode", ["text", "vector", "hybrid"])
+@pytest.mark.parametrize("wanted", QUESTIONS)
+def test_questions_in_every_script_find_their_passage(store: Store, mode: str, wanted: str):
+    assert names(StoreRetriever(store, TermsEmbedder(), mode), QUESTIONS[wanted])[0] == wanted
+
+
+@pytest.mark.parametrize("wanted", QUESTIONS)
+def test_words_find_only_what_holds_them(store: Store, wanted: str):
+    found = names(StoreRetriever(store, TermsEmbedder(), "text"), QUESTIONS[wanted])
+    assert found == [wanted]
+
+
+def test_passages_carry_their_place(store: Store, docs: Path):
+    [found] = store.matching("reset button", 5)
+    source = Path(str(found.document.metadata["source"]))
+    assert source == (docs / "router.md").resolve()
+    start, end = found.document.metadata["start"], found.document.metadata["end"]
+    assert source.read_text(encoding="utf-8")[start:end] == found.document.text
+    assert found.document.metadata["heading"] == "Router > Reset"
+    assert str(found.document.metadata["date"]).startswith("20")
+
+
+def test_a_question_of_no_words_finds_nothing_by_words(store: Store):
+    assert store.matching("?!", 5) == []
+    with pytest.raises(InvalidInput, match="empty"):
+        StoreRetriever(store, TermsEmbedder()).retrieve("  ", 5)
+
+
+def test_conditions_on_metadata_hold_in_both_searches(index_docs, tmp_path: Path):
+    rows = [
+        {"id": "a", "text": "reset the router", "lang": "en", "year": 2019, "date": "2019-02-03"},
+        {"id": "b", "text": "reset the router now", "lang": "de", "year": 2022, "date": "2022-02-03", "o'k": 1},
+        {"id": "c", "text": "reset the router again", "year": "2024", "note": "it's"},
+    ]
+    records = tmp_path / "rows.jsonl"
+    records.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    index_docs([records])
+    store = Store.open(tmp_path / "store")
+
+    def keys(*conditions: str) -> list[list[str]]:
+        where = Filter.parse(conditions)
+        by_words = store.matching("reset", 9, where)
+        by_vector = store.nearest(TermsEmbedder().embed_queries(["reset"])[0], 9, where)
+        return [sorted(str(found.document.metadata["key"]) for found in list_) for list_ in (by_words, by_vector)]
+
+    assert keys("lang=en") == [["a"], ["a"]]
+    assert keys("year>=2020") == [["b", "c"]] * 2
+    assert keys("year<2024", "lang!=en") == [["b"]] * 2
+    assert keys("date>=2020-01-01", "date<2023-01-01") == [["b"]] * 2
+    assert keys("note=it's") == [["c"]] * 2
+    assert keys("source~ROWS", "key=a") == [["a"]] * 2
+    assert keys("nothing=1") == [[], []]
+
+
+@pytest.mark.parametrize("text", ["lang", "year>=new", "date>yesterday", "a;drop=1", "page~3", "source>a", "=x"])
+def test_what_is_no_condition_is_refused(text: str):
+    with pytest.raises(InvalidSetting, match="where"):
+        Filter.parse([text])
+
+
+def test_a_value_cannot_leave_its_quotes(store: Store):
+    assert store.matching("reset", 9, Filter.parse(["source=' OR '1'='1"])) == []
+
+
+def test_another_embedder_is_refused(store: Store):
+    with pytest.raises(StoreError, match="indexed with"):
+        StoreRetriever(store, TermsEmbedder(32)).retrieve("reset", 5)
+    with pytest.raises(InvalidSetting, match="hybrid, vector, text"):
+        StoreRetriever(store, TermsEmbedder(), "both")  # type: ignore[arg-type]
+
+
+def test_no_store_says_how_to_make_one(tmp_path: Path):
+    with pytest.raises(StoreNotFound, match="finerank index"):
+        Store.open(tmp_path)
+
+
+@pytest.mark.parametrize("part", ["_versions/*.manifest", "data/*.lance"])
+def test_a_damaged_store_says_so(store: Store, part: str):
+    for path in (store.folder / "passages.lance").glob(part):
+        path.write_bytes(b"damaged")
+    with pytest.raises(StoreError, match="index again"):
+        Store.open(store.folder).matching("reset", 5)
+
+
+def test_vectors_of_a_large_store_get_an_index(store: Store, index_docs, docs: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("finerank.retrieval.store.INDEXED_FROM", 300)
+    rows = [json.dumps({"text": f"part {number} of {number % 7}"}) for number in range(400)]
+    (docs / "rows.jsonl").write_text("\n".join(rows), encoding="utf-8")
+    index_docs()
+    assert {index.name for index in store._table.list_indices()} == {"terms_idx", "vector_idx"}
+    assert names(StoreRetriever(store, TermsEmbedder(), "vector"), "warranty two years purchase date")[0] == "en.txt"
