@@ -10,6 +10,7 @@ import asyncio
 import json
 import random
 import time
+import weakref
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
@@ -88,6 +89,7 @@ class RemoteReranker:
         if api_key:
             self._headers["Authorization"] = f"Bearer {api_key}"
         self._client = httpx2.Client(headers=self._headers)
+        weakref.finalize(self, self._client.close)  # frameworks have no place to close what they rank with
         self._async_clients: dict[asyncio.AbstractEventLoop, tuple[httpx2.AsyncClient, AsyncIterator[None]]] = {}
 
     def rank(
