@@ -134,6 +134,7 @@ class OwnApi:
                     **{name: getattr(settings, name) for name in limits},
                 },
                 "auth": bool(self._keys),
+                "ask": settings.store is not None,
                 "state": self.condition,
                 "uptime_s": round(time.monotonic() - self._started, 1),
             }

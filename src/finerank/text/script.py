@@ -22,7 +22,7 @@ _LETTERS_PER_SIGN = 3.0
 def script(text: str) -> str:
     """The script that says most of the text, "other" if none of them does. Japanese is "kana" if it has some.
 
-    >>> script("如何重置 router?"), script("ルーターを再起動"), script("Reset the 路由器")
+    >>> script("如何重置 router?"), script("ルーターを再起動"), script("Reset the router 路由器")
     ('han', 'kana', 'latin')
     """
     counts = {name: float(len(pattern.findall(text))) for name, pattern in _SCRIPTS.items()}

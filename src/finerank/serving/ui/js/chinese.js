@@ -71,7 +71,7 @@ export const CHINESE = {
   "threshold.split": "{over} 条高于阈值，{under} 条等于或低于",
   "threshold.hint": "高于阈值为绿色，等于或低于为红色。",
   presets: "阈值预设",
-  "preset.fitted": "此模型的校准值",
+  "preset.own": "本服务的设置",
   "preset.bot": "客服机器人",
   "preset.default": "默认",
   "preset.search": "内部搜索",

@@ -63,9 +63,9 @@ async function overlapColumn({ query, documents }, signal) {
 const givenColumn = ({ documents }) => ({ kind: "given", order: documents.map((_, index) => index), show: () => "" });
 
 async function modelColumn(request, model, signal) {
-  const { results, model: name } = await resultsOf(request, model, signal);
+  const { results, model: answering } = await resultsOf(request, model, signal);
   const scores = new Map(results.map((result) => [result.index, result.score]));
-  return { kind: "model", name, order: results.map((result) => result.index), show: (index) => scoreText(scores.get(index)), score: (index) => scores.get(index) };
+  return { kind: "model", name: model ?? answering, order: results.map((result) => result.index), show: (index) => scoreText(scores.get(index)), score: (index) => scores.get(index) };
 }
 
 /** The ranking on the Rerank tab is used again if it is of the same text and model. */

@@ -118,7 +118,6 @@ function clearOld(mine) {
   byId("outcome").hidden = false;
   byId("stale").hidden = true;
   showScores([]);
-  scrollToResults();
 }
 
 /** On a phone the results are below the fields. */
@@ -134,12 +133,17 @@ function showProgress(mine, { done, total, scores }) {
   mine.waiting.push(...scores);
   byId("progress").max = total;
   byId("progress").value = done;
-  mine.frame ??= requestAnimationFrame(() => {
-    mine.frame = null;
-    clearOld(mine);
-    for (const score of mine.waiting.splice(0)) place(mine, score);
-    renumber(mine);
-  });
+  mine.frame ??= requestAnimationFrame(() => placeWaiting(mine));
+}
+
+function placeWaiting(mine) {
+  cancelAnimationFrame(mine.frame);
+  mine.frame = null;
+  if (!mine.waiting.length) return;
+  clearOld(mine);
+  for (const score of mine.waiting.splice(0)) place(mine, score);
+  renumber(mine);
+  scrollToResults();
 }
 
 function place(mine, { index, score, logit, truncated }) {
@@ -179,6 +183,7 @@ function finish(mine, answer) {
   if (!inOrder(mine.sorted)) list.replaceChildren(...mine.sorted.map((card) => card.node));
   byId("progress").value = byId("progress").max;
   drawOutcome();
+  scrollToResults();
   byId("live").textContent = t("live.done", { n: answer.results.length, first: (answer.results[0]?.index ?? 0) + 1 });
   requestAnimationFrame(() => setTimeout(() => {
     performance.mark("finerank:interactive");
@@ -241,8 +246,10 @@ async function markShared(mine) {
 
 /** A failed request takes nothing away: the fields stay as they are, and the last ranking stays below. */
 function fail(mine, problem) {
+  if (run !== mine) return;
   const again = () => rank(mine.longDocuments);
   const { field, headline, detail } = explainProblem(problem);
+  placeWaiting(mine);
   byId("live").textContent = "";
   if (field === "key") return needsKey(problem, again);
   if (showProblem(problem)) return;
