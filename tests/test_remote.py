@@ -1,5 +1,6 @@
 """`RemoteReranker` against a server that answers as it is told; against finerank's own: serving/test_remote.py."""
 
+import asyncio
 import json
 import threading
 import time
@@ -101,8 +102,10 @@ def test_a_busy_server_is_asked_again_when_it_says(script: Script, remote: Remot
         None,
         (200, {}, OK),
     ]
+    script.answers *= 2
     assert remote.rank("q", ["d"]).model == "m"
-    assert len(script.requests) == 4
+    assert asyncio.run(remote.rank_async("q", ["d"])).model == "m"
+    assert len(script.requests) == 8
 
 
 @pytest.mark.parametrize(
@@ -123,9 +126,12 @@ def test_a_wait_beyond_the_deadline_is_not_begun(script: Script):
 
 
 def test_a_server_that_is_late(script: Script):
-    script.answers = [1.5]
-    with RemoteReranker(script.url, timeout_s=0.05) as remote, pytest.raises(DeadlineExceeded, match="raise timeout_s"):
-        remote.rank("q", ["d"])
+    script.answers = [1.5, 1.5]
+    with RemoteReranker(script.url, timeout_s=0.05) as remote:
+        with pytest.raises(DeadlineExceeded, match="raise timeout_s"):
+            remote.rank("q", ["d"])
+        with pytest.raises(DeadlineExceeded, match="raise timeout_s"):
+            asyncio.run(remote.rank_async("q", ["d"]))
     headers, _ = script.requests[0]
     assert 0 < float(headers["X-Request-Timeout"]) <= 0.05
 

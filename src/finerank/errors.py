@@ -13,7 +13,7 @@ FinerankError
 │   ├── DeviceUnavailable  the device asked for fails one of its checks
 │   └── OutOfMemory        even a single pair does not fit
 ├── TrainingCollapsed   a model in training no longer learns to rank
-├── ScoreError          the model answered NaN or infinity
+├── ScoreError          the model answered NaN or infinity, or scoring failed on a server
 ├── UnreadableFile      a file that is no document finerank can read
 ├── StoreError          a document store cannot be read or written
 │   ├── StoreNotFound   no store there
@@ -88,7 +88,7 @@ class TrainingCollapsed(FinerankError):
 
 
 class ScoreError(FinerankError):
-    """The model answered NaN or infinity."""
+    """The model answered NaN or infinity, or scoring failed on a server."""
 
 
 class UnreadableFile(FinerankError):
