@@ -20,6 +20,9 @@ from finerank.errors import InvalidSetting
 DEFAULT_MODEL = "ms-marco-MiniLM-L-12-v2-int8"
 """The model used when none is named: a folder of `finerank/models/`, a local folder, or a hub id."""
 
+DEFAULT_MODEL_LANGUAGES = ("en",)
+"""What the default model reads, as ISO 639-1 codes."""
+
 Dtype = Literal["auto", "fp32", "fp16", "bf16", "int8"]
 
 

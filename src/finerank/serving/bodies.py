@@ -71,6 +71,7 @@ class ModelBody(BaseModel):
     state: Literal["ready", "loading", "unloaded", "failed"]
     error: str
     default: bool
+    languages: Annotated[list[str], Field(description="ISO 639-1 codes, empty where they are not known")]
     calibrated: bool
     threshold: float | None
 
