@@ -187,3 +187,25 @@ def test_a_url_that_is_none(url: str):
 def test_settings_that_cannot_be(options: dict[str, object]):
     with pytest.raises(InvalidSetting, match=next(iter(options))):
         RemoteReranker("http://localhost", **options)
+
+
+def test_cancelling_hangs_up():
+    async def run() -> None:
+        asked, rest = asyncio.Event(), asyncio.get_running_loop().create_future()
+
+        async def listen(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.readuntil(b'"documents"')
+            asked.set()
+            await reader.read()
+            rest.set_result(None)
+            writer.close()
+
+        async with await asyncio.start_server(listen, "127.0.0.1", 0) as server:
+            port = server.sockets[0].getsockname()[1]
+            async with RemoteReranker(f"http://127.0.0.1:{port}") as remote:
+                task = asyncio.create_task(remote.rank_async("q", ["d"]))
+                await asked.wait()
+                task.cancel()
+                await asyncio.wait_for(rest, 20)
+
+    asyncio.run(run())
