@@ -26,7 +26,7 @@ FinerankError
     ├── Forbidden           not allowed here, whatever the key
     ├── NotFound            no such path, model or dialect
     ├── Overloaded          the queue is full (`retry_after_s` says when to come again)
-    ├── Unavailable         no model is ready, or the server shuts down (`retry_after_s`)
+    ├── Unavailable         no model is ready, the server shuts down, or is not there (`retry_after_s`)
     └── DeadlineExceeded    its time was up before it was answered
 """
 
@@ -144,7 +144,7 @@ class Overloaded(RequestRefused):
 
 
 class Unavailable(RequestRefused):
-    """No model is ready, or the server shuts down."""
+    """No model is ready, the server shuts down, or is not there."""
 
 
 class DeadlineExceeded(RequestRefused):
