@@ -13,8 +13,8 @@ import httpx
 import pytest
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Locator, Page, Request, sync_playwright
 
-from finerank.reranker import Reranker
 from finerank.rag.open import open_embedder
+from finerank.reranker import Reranker
 from finerank.retrieval.index import index
 from finerank.scoring.batch import Batch
 from finerank.serving.server import Server
