@@ -197,6 +197,12 @@ def check_threshold(threshold: float | None) -> None:
         raise InvalidSetting(f"threshold={threshold!r}: scores lie between 0 and 1")
 
 
+def check_top_n(top_n: int | None) -> None:
+    """Raise `InvalidSetting` unless `top_n` is None or a count."""
+    if top_n is not None and (not isinstance(top_n, int) or top_n < 0):
+        raise InvalidSetting(f"top_n={top_n!r}: must be a whole number, 0 or more")
+
+
 def option_help(name: str, options: type[_Options] = Settings) -> str:
     """The help text of one option."""
     return next(str(option.metadata["help"]) for option in fields(options) if option.name == name)
