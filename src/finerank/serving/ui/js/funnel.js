@@ -37,4 +37,4 @@ export function drawDecision(place, { search, answer }) {
   );
 }
 
-const milliseconds = (seconds) => number(seconds * 1000, seconds < 0.01 ? { maximumSignificantDigits: 2 } : { maximumFractionDigits: 0 });
+const milliseconds = (seconds) => number(seconds * 1000, seconds < 0.001 ? { maximumSignificantDigits: 1 } : { maximumFractionDigits: seconds < 0.01 ? 1 : 0 });
