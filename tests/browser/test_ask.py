@@ -8,6 +8,7 @@ import pytest
 from playwright.sync_api import Locator, expect
 
 from .conftest import DOCUMENTS, Site, StartVisit, Visit
+from .test_access import contrasts
 
 ASKED = count()
 SETTLED = "#ask:not(.busy) .made"
@@ -202,10 +203,18 @@ def test_with_a_store_the_tab_lies_between(asking: Visit) -> None:
     expect(asking.page.locator("#question")).to_be_visible()
 
 
-def test_it_fits_a_dark_phone(start_visit: StartVisit, asking_site: Site, question: str) -> None:
-    visit = start_visit("zh-CN", at=asking_site, color_scheme="dark", viewport={"width": 360, "height": 740}).open()
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_it_fits_a_phone_with_contrast_aa(
+    start_visit: StartVisit, asking_site: Site, question: str, scheme: str
+) -> None:
+    phone = {"width": 360, "height": 740}
+    visit = start_visit("zh-CN", at=asking_site, color_scheme=scheme, viewport=phone).open()
     visit.page.click("#tab-ask")
+    seen = contrasts(visit.page)
     ask(visit, question)
-    assert visit.page.evaluate("document.documentElement.scrollWidth") == 360
     visit.page.locator(".cite").first.focus()
     assert visit.page.evaluate("document.documentElement.scrollWidth") == 360
+    seen += contrasts(visit.page)
+    visit.page.locator(".cite").first.click()
+    seen += contrasts(visit.page)
+    assert [row for row in seen if row[2] < 4.5] == []

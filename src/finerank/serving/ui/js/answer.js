@@ -68,11 +68,12 @@ function marker(cited, box, toPassage) {
   return button;
 }
 
-/** Below the marker, within the answer's width. */
+/** Below the marker, or above it where the window ends; within the answer's width. */
 function placeUnder(button, box) {
   const room = box.offsetParent.getBoundingClientRect();
   const at = button.getBoundingClientRect();
-  box.style.top = `${at.bottom - room.top + 4}px`;
+  const above = at.bottom + box.offsetHeight > innerHeight && at.top > box.offsetHeight;
+  box.style.top = `${(above ? at.top - box.offsetHeight - 4 : at.bottom + 4) - room.top}px`;
   box.style.left = `${Math.max(0, Math.min(at.left - room.left, room.width - box.offsetWidth))}px`;
 }
 

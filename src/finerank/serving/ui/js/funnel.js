@@ -25,15 +25,16 @@ function barOf({ name, given, kept, seconds }, widest) {
     element("span", { class: "took" }, seconds === null ? "" : t("stage.took", { ms: milliseconds(seconds) })));
 }
 
-export function drawDecision(place, { search }) {
+/** The search's notes are among the answer's once there is one. */
+export function drawDecision(place, { search, answer }) {
   if (!search) return put(place);
   const { decision, question, query, notes } = search;
   put(
     place,
     element("p", {}, element("strong", {}, t(`decision.${decision.order}`)), " ", element("bdi", {}, decision.why)),
     query !== question && element("p", { class: "hint" }, t("decision.query"), " ", element("bdi", {}, query)),
-    notes.map((note) => element("p", { class: "note", dir: "auto" }, note)),
+    !answer && notes.map((note) => element("p", { class: "note", dir: "auto" }, note)),
   );
 }
 
-const milliseconds = (seconds) => number(seconds * 1000, { maximumFractionDigits: seconds < 0.01 ? 1 : 0 });
+const milliseconds = (seconds) => number(seconds * 1000, seconds < 0.001 ? { maximumSignificantDigits: 1 } : { maximumFractionDigits: seconds < 0.01 ? 1 : 0 });
