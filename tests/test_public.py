@@ -30,7 +30,7 @@ def test_all_names_what_the_package_exports() -> None:
         for name, value in vars(finerank).items()
         if not name.startswith("_") and name != "TYPE_CHECKING" and not isinstance(value, ModuleType)
     }
-    assert set(finerank.__all__) == public | {"Explanation", "Reranker", "__version__"}
+    assert set(finerank.__all__) == public | {"Explanation", "RemoteReranker", "Reranker", "__version__"}
     assert finerank.__all__ == sorted(finerank.__all__) == dir(finerank)
     assert all(getattr(finerank, name).__module__.startswith("finerank.") for name in public)
     assert set(ERRORS) <= public

@@ -4,7 +4,8 @@
 >>> reranker = Reranker.from_pretrained()                        # doctest: +SKIP
 >>> reranker.rank("where is the reset button?", passages)[0]     # doctest: +SKIP
 
-`Reranker` is resolved on first use, so that `import finerank` loads neither numpy nor a model runtime.
+`Reranker` and `RemoteReranker` are resolved on first use, so that `import finerank` loads neither numpy, nor a model
+runtime, nor an HTTP client.
 """
 
 from typing import TYPE_CHECKING
@@ -43,6 +44,7 @@ from finerank.ranking import Document, PairScore, RankedDocument, Ranker, Rankin
 
 if TYPE_CHECKING:
     from finerank.explain import Explanation
+    from finerank.remote import RemoteReranker
     from finerank.reranker import Reranker
 
 __version__ = "0.1.0"
@@ -71,6 +73,7 @@ __all__ = [
     "RankedDocument",
     "Ranker",
     "Ranking",
+    "RemoteReranker",
     "RequestRefused",
     "RequestTooLarge",
     "Reranker",
@@ -88,7 +91,11 @@ __all__ = [
     "rank_by_score",
 ]
 
-_LAZY = {"Reranker": "finerank.reranker", "Explanation": "finerank.explain"}
+_LAZY = {
+    "Reranker": "finerank.reranker",
+    "RemoteReranker": "finerank.remote",
+    "Explanation": "finerank.explain",
+}
 
 
 def __getattr__(name: str) -> object:

@@ -13,7 +13,7 @@ FinerankError
 │   ├── DeviceUnavailable  the device asked for fails one of its checks
 │   └── OutOfMemory        even a single pair does not fit
 ├── TrainingCollapsed   a model in training no longer learns to rank
-├── ScoreError          the model answered NaN or infinity
+├── ScoreError          the model answered NaN or infinity, or scoring failed on a server
 ├── UnreadableFile      a file that is no document finerank can read
 ├── StoreError          a document store cannot be read or written
 │   ├── StoreNotFound   no store there
@@ -26,7 +26,7 @@ FinerankError
     ├── Forbidden           not allowed here, whatever the key
     ├── NotFound            no such path, model or dialect
     ├── Overloaded          the queue is full (`retry_after_s` says when to come again)
-    ├── Unavailable         no model is ready, or the server shuts down (`retry_after_s`)
+    ├── Unavailable         no model is ready, the server shuts down, or is not there (`retry_after_s`)
     └── DeadlineExceeded    its time was up before it was answered
 """
 
@@ -88,7 +88,7 @@ class TrainingCollapsed(FinerankError):
 
 
 class ScoreError(FinerankError):
-    """The model answered NaN or infinity."""
+    """The model answered NaN or infinity, or scoring failed on a server."""
 
 
 class UnreadableFile(FinerankError):
@@ -144,7 +144,7 @@ class Overloaded(RequestRefused):
 
 
 class Unavailable(RequestRefused):
-    """No model is ready, or the server shuts down."""
+    """No model is ready, the server shuts down, or is not there."""
 
 
 class DeadlineExceeded(RequestRefused):

@@ -1,11 +1,11 @@
 """The vocabulary every stage speaks: documents in, a `Ranking` out. Knows nothing about models."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Protocol, overload
 
-from finerank.errors import ScoreError
+from finerank.errors import InvalidInput, ScoreError
 
 Span = tuple[int, int]
 
@@ -150,3 +150,57 @@ def rank_by_score(
         )
         for rank, (index, score) in enumerate(scored[:top_n], start=1)
     )
+
+
+def at_least(ranking: Ranking, threshold: float | None) -> Ranking:
+    """The ranking without what scores below `threshold` (0..1). One that was never scored stays as it is: a server
+    that fails open gives the caller's own order back, with scores of 0."""
+    unscored = ranking.degraded and not ranking.usage.pairs
+    if threshold is None or unscored:
+        return ranking
+    return replace(ranking, results=tuple(result for result in ranking if result.score >= threshold))
+
+
+def check_pairs(pairs: Iterable[object]) -> list[tuple[str, str]]:
+    """The pairs, if each is two strings; else `InvalidInput` naming the index."""
+    checked = []
+    for index, pair in enumerate(pairs):
+        if not isinstance(pair, tuple | list) or len(pair) != 2:
+            raise InvalidInput(f"pairs[{index}] is {_kind(pair)}; it must be a query and a passage")
+        if not isinstance(pair[1], str):
+            raise InvalidInput(f"pairs[{index}]: the passage is {_kind(pair[1])}; it must be a string")
+        checked.append((pair[0], pair[1]))
+    return checked
+
+
+def check_query(query: object) -> str:
+    """The query, if it is text with something in it; else `InvalidInput`."""
+    if not isinstance(query, str):
+        raise InvalidInput(f"query is {_kind(query)}; it must be a string")
+    if not query.strip():
+        raise InvalidInput("query is empty; there is nothing to rank by")
+    return query
+
+
+def check_documents(documents: object) -> list[Document]:
+    """The documents as `Document`s; `InvalidInput` naming the index of one that is neither text nor a Document.
+
+    An empty document is no error: it is scored as an empty passage, so that no document is lost.
+    """
+    if isinstance(documents, str | bytes | Document | Mapping) or not isinstance(documents, Iterable):
+        raise InvalidInput(f"documents is {_kind(documents)}; it must be a list of strings or Documents")
+    return [_check_document(index, document) for index, document in enumerate(documents)]
+
+
+def _check_document(index: int, document: object) -> Document:
+    if isinstance(document, Document):
+        if not isinstance(document.text, str):
+            raise InvalidInput(f"documents[{index}].text is {_kind(document.text)}; it must be a string")
+        return document
+    if not isinstance(document, str):
+        raise InvalidInput(f"documents[{index}] is {_kind(document)}; it must be a string or a Document")
+    return Document(document)
+
+
+def _kind(value: object) -> str:
+    return "None" if value is None else f"of type {type(value).__name__}"

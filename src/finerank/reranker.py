@@ -17,7 +17,17 @@ from typing import Self, Unpack
 import finerank.explain
 from finerank.errors import BrokenModel, InvalidInput, InvalidSetting, OutOfMemory, ScoreError
 from finerank.explain import Explanation
-from finerank.ranking import Document, PairScore, Ranking, Span, Usage, rank_by_score
+from finerank.ranking import (
+    Document,
+    PairScore,
+    Ranking,
+    Span,
+    Usage,
+    check_documents,
+    check_pairs,
+    check_query,
+    rank_by_score,
+)
 from finerank.scoring.backend import ScoringBackend, open_backend
 from finerank.scoring.batch import EncodedPair
 from finerank.scoring.cache import open_cache
@@ -28,7 +38,7 @@ from finerank.scoring.model_files import NATIVE_DTYPES, ModelFiles, find_model
 from finerank.scoring.processor import check_native
 from finerank.scoring.scorer import PairScorer, Progress, Scorer, Scores
 from finerank.scoring.tokenizer import load_tokenizer
-from finerank.settings import Options, Settings, check_threshold
+from finerank.settings import Options, Settings, check_threshold, check_top_n
 from finerank.text.chunk import chunk_spans
 from finerank.text.clean import strip_html
 from finerank.text.pool import pool
@@ -275,8 +285,7 @@ class Reranker:
         progress: Progress | None,
     ) -> list[Ranking]:
         """Rank requests together; `place` is put before an error's message, with the request's index."""
-        if top_n is not None and (not isinstance(top_n, int) or top_n < 0):
-            raise InvalidSetting(f"top_n={top_n!r}: must be a whole number, 0 or more")
+        check_top_n(top_n)
         check_threshold(threshold)
         start = time.perf_counter()
         jobs = []
@@ -328,51 +337,6 @@ def _placed(place: str, index: int) -> Iterator[None]:
         yield
     except (InvalidInput, ScoreError) as error:
         raise type(error)(place.format(index) + str(error)) from error
-
-
-def check_pairs(pairs: Iterable[object]) -> list[tuple[str, str]]:
-    """The pairs, if each is two strings; else `InvalidInput` naming the index."""
-    checked = []
-    for index, pair in enumerate(pairs):
-        if not isinstance(pair, tuple | list) or len(pair) != 2:
-            raise InvalidInput(f"pairs[{index}] is {_kind(pair)}; it must be a query and a passage")
-        if not isinstance(pair[1], str):
-            raise InvalidInput(f"pairs[{index}]: the passage is {_kind(pair[1])}; it must be a string")
-        checked.append((pair[0], pair[1]))
-    return checked
-
-
-def check_query(query: object) -> str:
-    """The query, if it is text with something in it; else `InvalidInput`."""
-    if not isinstance(query, str):
-        raise InvalidInput(f"query is {_kind(query)}; it must be a string")
-    if not query.strip():
-        raise InvalidInput("query is empty; there is nothing to rank by")
-    return query
-
-
-def check_documents(documents: object) -> list[Document]:
-    """The documents as `Document`s; `InvalidInput` naming the index of one that is neither text nor a Document.
-
-    An empty document is no error: it is scored as an empty passage, so that no document is lost.
-    """
-    if isinstance(documents, str | bytes | Document | Mapping) or not isinstance(documents, Iterable):
-        raise InvalidInput(f"documents is {_kind(documents)}; it must be a list of strings or Documents")
-    return [_check_document(index, document) for index, document in enumerate(documents)]
-
-
-def _check_document(index: int, document: object) -> Document:
-    if isinstance(document, Document):
-        if not isinstance(document.text, str):
-            raise InvalidInput(f"documents[{index}].text is {_kind(document.text)}; it must be a string")
-        return document
-    if not isinstance(document, str):
-        raise InvalidInput(f"documents[{index}] is {_kind(document)}; it must be a string or a Document")
-    return Document(document)
-
-
-def _kind(value: object) -> str:
-    return "None" if value is None else f"of type {type(value).__name__}"
 
 
 def _device_for(files: ModelFiles, settings: Settings) -> Device:

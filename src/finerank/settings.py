@@ -20,6 +20,9 @@ from finerank.errors import InvalidSetting
 DEFAULT_MODEL = "ms-marco-MiniLM-L-12-v2-int8"
 """The model used when none is named: a folder of `finerank/models/`, a local folder, or a hub id."""
 
+DEFAULT_MODEL_LANGUAGES = ("en",)
+"""What the default model reads, as ISO 639-1 codes."""
+
 Dtype = Literal["auto", "fp32", "fp16", "bf16", "int16", "int8"]
 
 
@@ -156,6 +159,7 @@ class ServeSettings(_Options):
     more_models: tuple[str, ...] = _option(
         (), "models to serve beside the first, by name in a request; comma-separated"
     )
+    store: str | None = _option(None, "folder of a store made by `finerank index`: questions are answered from it")
     api_keys: tuple[str, ...] = _option((), "keys that callers must send, comma-separated; better in a file")
     api_keys_file: str | None = _option(None, "file with one API key a line")
     auth: Literal["auto", "off"] = _option(
@@ -195,6 +199,12 @@ def check_threshold(threshold: float | None) -> None:
     """Raise `InvalidSetting` unless `threshold` is None or a score between 0 and 1."""
     if threshold is not None and not (isinstance(threshold, int | float) and 0 <= threshold <= 1):
         raise InvalidSetting(f"threshold={threshold!r}: scores lie between 0 and 1")
+
+
+def check_top_n(top_n: int | None) -> None:
+    """Raise `InvalidSetting` unless `top_n` is None or a count."""
+    if top_n is not None and (not isinstance(top_n, int) or top_n < 0):
+        raise InvalidSetting(f"top_n={top_n!r}: must be a whole number, 0 or more")
 
 
 def option_help(name: str, options: type[_Options] = Settings) -> str:

@@ -13,10 +13,12 @@ import httpx
 import pytest
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Locator, Page, Request, sync_playwright
 
+from finerank.rag.open import open_embedder
 from finerank.reranker import Reranker
+from finerank.retrieval.index import index
 from finerank.scoring.batch import Batch
 from finerank.serving.server import Server
-from finerank.settings import ServeSettings
+from finerank.settings import RagSettings, ServeSettings
 from finerank.testing import OverlapBackend, stub_reranker
 
 CHROMIUM = [
@@ -37,6 +39,12 @@ CANDIDATES = [
     "The admin will reset the meeting.",
     "Forgot the password? Ask the admin.",
 ]
+DOCUMENTS = {
+    "router.md": "# Router\n\n## Reset\n\nYou do reset the router so: how long do I hold the button? Ten seconds.\n",
+    "twin.md": "# Router\n\n## Reset\n\nYou do reset the router so: how long do I hold the button? Ten seconds!\n",
+    "lamp.md": "# Lamp\n\nThe lamp of the router is green. <img src=x onerror=alert(1)>\n",
+    "bread.md": "# Bread\n\nKnead the dough, and let it rest.\n",
+}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -100,6 +108,19 @@ def locked_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     keys.write_text("open-sesame\n")
     keys.chmod(0o600)
     yield from _serve(folder, api_keys_file=str(keys))
+
+
+@pytest.fixture(scope="session")
+def asking_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """It answers from a store of `DOCUMENTS`."""
+    folder = tmp_path_factory.mktemp("asking")
+    docs = folder / "docs"
+    docs.mkdir()
+    for name, text in DOCUMENTS.items():
+        (docs / name).write_text(text, encoding="utf-8")
+    embedder, made = open_embedder(RagSettings())
+    index([docs], folder / "store", embedder, made)
+    yield from _serve(folder / "state", store=str(folder / "store"))
 
 
 @pytest.fixture(scope="session")
@@ -177,9 +198,10 @@ class Visit:
         return [request for request in self.requests if request.url.split("?")[0].endswith(path)]
 
     def close(self) -> None:
-        self.page.unroute_all(behavior="ignoreErrors")
         if self.page.url.startswith(self.url):
             self.page.evaluate("localStorage.clear()")
+        self.page.goto("about:blank")  # ends what is still being asked, before the routes that answer it go
+        self.page.unroute_all(behavior="ignoreErrors")
         for page in self.context.pages:
             page.close()
 

@@ -39,11 +39,14 @@ def test_enter_on_a_card_explains_it(visit: Visit) -> None:
     expect(visit.page.get_by_text(visit.said("explain.waiting"))).to_have_count(0)
 
 
-def test_a_click_that_ends_a_selection_does_not_open_the_card(english: Visit) -> None:
+def test_text_can_be_selected_although_a_click_opens_the_card(english: Visit) -> None:
     english.rank(candidates=[TEXT])
-    english.cards().first.locator(".text").dblclick()
+    card = english.cards().first
+    expect(card.locator("mark.deciding.shared").first).to_be_attached()
+    card.locator(".text").dblclick()
     assert english.page.evaluate("getSelection().toString()").strip()
-    english.cards().first.locator(".text").click(click_count=3)
+    expect(card.locator(".toggle")).to_have_attribute("aria-expanded", "true")
+    card.locator(".text").click(click_count=3)
     assert len(english.page.evaluate("getSelection().toString()")) > 20
 
 

@@ -6,7 +6,7 @@ import json
 import math
 import re
 
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Locator, Page, Route, expect
 
 from .conftest import CANDIDATES, QUERY, Site, StartVisit, Visit
 
@@ -216,6 +216,18 @@ def test_presets_and_bands(visit: Visit) -> None:
     assert page.locator("#bands .number").all_inner_texts() == [str(count) for count in counts]
     said = [visit.said(f"band.{band}") for band in ("strong", "review", "weak")]
     assert page.locator("#bands li > span:first-child").all_inner_texts() == said
+
+
+def test_the_servers_own_threshold_is_a_preset(english: Visit) -> None:
+    def set_one(route: Route) -> None:
+        info = route.fetch().json()
+        info["models"][0]["threshold"] = 0.43
+        route.fulfill(json=info)
+
+    english.page.route("**/api/info", set_one)
+    english.page.reload()
+    english.page.get_by_role("button", name=english.said("preset.own")).click()
+    expect(english.page.locator("#threshold-value")).to_have_text("0.43")
 
 
 def test_the_threshold_outlives_a_reload(english: Visit) -> None:

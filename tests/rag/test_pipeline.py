@@ -110,6 +110,9 @@ def test_a_ranker_that_fails_leaves_the_first_order_and_says_so(make_pipeline):
     assert found.decision.order == "keep"
     assert "no memory" in found.notes[0]
     assert "[3]" in make_pipeline(ranker=broken).ask(QUESTION).text
+    found = make_pipeline(light=broken).search(QUESTION)
+    assert found.decision.order == "rerank"
+    assert "no memory" in found.notes[0]
 
 
 def test_without_a_generator_the_answer_is_the_best_sentences(make_pipeline):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from finerank.errors import InvalidInput, InvalidSetting, StoreError, StoreNotFound
+from finerank.errors import EndpointError, InvalidInput, InvalidSetting, StoreError, StoreNotFound
 from finerank.retrieval.retriever import StoreRetriever
 from finerank.retrieval.store import Store
 from finerank.retrieval.where import Filter
@@ -101,6 +101,26 @@ def test_another_embedder_is_refused(store: Store):
         StoreRetriever(store, TermsEmbedder(32)).retrieve("reset", 5)
     with pytest.raises(InvalidSetting, match="hybrid, vector, text"):
         StoreRetriever(store, TermsEmbedder(), "both")  # type: ignore[arg-type]
+
+
+def test_an_open_store_sees_what_is_indexed_later(store: Store, index_docs, docs: Path):
+    before = store.version
+    (docs / "lamp.txt").write_text("The green lamp blinks.", encoding="utf-8")
+    index_docs()
+    assert store.version > before
+    assert [found.document.text for found in store.matching("lamp", 5)] == ["The green lamp blinks."]
+
+
+def test_an_embedding_endpoint_that_fails_leaves_the_words(store: Store):
+    class Down:
+        def embed_queries(self, texts):
+            raise EndpointError("is down")
+
+    ranking = StoreRetriever(store, Down()).retrieve("reset button", 5)
+    assert len(ranking) == 1
+    assert ranking.degraded == "searched by words alone: is down"
+    with pytest.raises(EndpointError):
+        StoreRetriever(store, Down(), "vector").retrieve("reset button", 5)
 
 
 def test_no_store_says_how_to_make_one(tmp_path: Path):

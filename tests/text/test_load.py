@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from finerank.errors import UnreadableFile
-from finerank.text.headings import heading_path, markdown_headings
+from finerank.text.headings import heading_paths, markdown_headings
 from finerank.text.load import LoadedDocument, decode, find_files, load_file
 from finerank.text.passages import passages
 
@@ -73,10 +73,17 @@ def test_headings_in_code_are_none():
 
 
 def test_a_heading_ends_those_below_it():
-    headings = markdown_headings("# A\n## B\n### C\n## D\n# E\n")
-    assert [heading_path(headings, heading.start) for heading in headings] == [
-        "A", "A > B", "A > B > C", "A > D", "E",
-    ]  # fmt: skip
+    text = "# A\na\n## B #\nb\n### C\nc\n## D\nd\n# E\ne"
+    places = [text.index(letter) for letter in "abcde"]
+    assert list(heading_paths(text, markdown_headings(text), places)) == ["A", "A > B", "A > B > C", "A > D", "E"]
+
+
+@pytest.mark.parametrize("part", ["# a\n\n", "```\n# b\n```\n", "# a" + " " * 20, "<h1>", "<title>", "第一章 a\n"])
+@pytest.mark.parametrize("suffix", [".md", ".html", ".txt"])
+def test_long_files_of_one_part_take_no_long_time(tmp_path: Path, part: str, suffix: str):
+    path = write(tmp_path / f"a{suffix}", part * 20_000)
+    [document], _ = load(path)
+    assert sum(1 for _ in passages(document, 200, 32)) < 20_000  # quadratic steps would take minutes
 
 
 def test_html_is_cleaned_and_its_offsets_lie_in_the_source(tmp_path: Path):

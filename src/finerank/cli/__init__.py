@@ -20,6 +20,7 @@ COMMANDS = (
     "search",
     "ask",
     "serve",
+    "mcp",
     "config",
     "evaluate",
     "calibrate",

@@ -1,10 +1,13 @@
 """`finerank ask`: a question answered from a store, with citations."""
 
+import re
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
+from rich.style import Style
 from rich.text import Text
 
 from finerank.cli import options
@@ -16,6 +19,9 @@ if TYPE_CHECKING:
     from finerank.rag.pipeline import Pipeline
     from finerank.rag.results import Answer, Citation
     from finerank.retrieval.where import Filter
+
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+"""What passages and generators may hold and a terminal would obey."""
 
 
 def ask(
@@ -69,7 +75,7 @@ def print_answer(console: Console, pipeline: "Pipeline", question: str, where: "
                 console.print(passages_table(event, settings.threshold))
             console.print()
         elif isinstance(event, str):
-            sys.stdout.write(event)
+            sys.stdout.write(_CONTROL.sub("", event))
             sys.stdout.flush()
         elif isinstance(event, Answer):
             console.print("\n")
@@ -78,7 +84,8 @@ def print_answer(console: Console, pipeline: "Pipeline", question: str, where: "
 
 def _print_sources(console: Console, answer: "Answer") -> None:
     for each in answer.citations:
-        console.print(Text(f"  [{each.number}] {_where(each)}", style="cyan"), soft_wrap=True)
+        link = Path(each.source).as_uri() if Path(each.source).is_absolute() else None
+        console.print(Text(f"  [{each.number}] {_where(each)}", style=Style(color="cyan", link=link)), soft_wrap=True)
     for note in answer.notes:
         console.print(Text(f"  {note}", style="yellow"), soft_wrap=True)
     console.print(Text(f"  {_how(answer)}  ·  {answer.seconds:.1f} s", style="bright_black"), soft_wrap=True)

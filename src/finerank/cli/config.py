@@ -8,9 +8,9 @@ from rich.text import Text
 
 from finerank.cli import options
 from finerank.cli.render import print_json
-from finerank.settings import ServeSettings, Settings
+from finerank.settings import RagSettings, ServeSettings, Settings
 
-SECRET = ("api_keys",)
+SECRET = ("api_keys", "embedder_key", "generator_key")
 
 
 class _Row(TypedDict):
@@ -23,6 +23,7 @@ def config(as_json: options.AsJson = False) -> None:
     """Print every option with its value and its origin: default, finerank.toml or the environment."""
     rows = [_row(name, value, origin) for name, value, origin in Settings.origins()]
     rows += [_row(f"serve.{name}", value, origin) for name, value, origin in ServeSettings.origins()]
+    rows += [_row(f"rag.{name}", value, origin) for name, value, origin in RagSettings.origins()]
     if as_json:
         print_json({row["name"]: {"value": row["value"], "origin": row["origin"]} for row in rows}, [], as_lines=False)
         return

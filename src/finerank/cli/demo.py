@@ -13,13 +13,11 @@ from finerank.cli import options
 from finerank.cli.doctor import checks_table
 from finerank.cli.render import print_json, print_usage, ranking_table, score_bar
 from finerank.evaluation.keyword_traps import KeywordTrap, load_traps
+from finerank.settings import DEFAULT_MODEL_LANGUAGES
 from finerank.text.terms import bm25
 
 if TYPE_CHECKING:
     from finerank.reranker import Reranker
-
-DEMO_LANGUAGE = "en"
-"""The language of the default model."""
 
 FIRST_QUERY = "how do I make my laptop's battery last longer?"
 FIRST_PASSAGES = (
@@ -34,7 +32,9 @@ _TRAP_BAR = 12
 
 
 def demo(
-    lang: Annotated[str, typer.Option(help="zh, en, ja, ko, fr, es, de, ru, ar, pt, vi or th")] = DEMO_LANGUAGE,
+    lang: Annotated[
+        str, typer.Option(help="zh, en, ja, ko, fr, es, de, ru, ar, pt, vi or th")
+    ] = DEFAULT_MODEL_LANGUAGES[0],
     as_json: options.AsJson = False,
     as_jsonl: options.AsJsonLines = False,
     model: options.Model = None,
@@ -103,7 +103,7 @@ def _print_summary(console: Console, outcomes: list[tuple[bool, bool]], lang: st
     overlap, right = (sum(column) for column in zip(*outcomes, strict=True))
     console.print(Rule(align="left"))
     console.print(f"answer first: word overlap {overlap} of {len(outcomes)}, {model} {right} of {len(outcomes)}")
-    if lang != DEMO_LANGUAGE:
+    if lang not in DEFAULT_MODEL_LANGUAGES:
         note = f"The default model knows English; for {lang} load a multilingual one: --model BAAI/bge-reranker-v2-m3"
         console.print(Text(note, style="yellow"))
 

@@ -140,6 +140,11 @@ class Monitor:
         """Ranking health as JSON, with its alerts; None is every model, every tag."""
         return {**self._health.report(model, tag), "alerts": self._alerts.history(model, tag)}
 
+    def alarm(self, model: str) -> str:
+        """What is wrong with a model's rankings at the moment, in words; empty if nothing is."""
+        active = [alert for alert in self._alerts.active() if alert.model == model and alert.tag is None]
+        return active[0].message if active else ""
+
     def set_baseline(self, model: str | None = None, tag: str | None = None) -> None:
         """Store the present scores as the baseline of drift; see `HealthWindow.set_baseline`."""
         self._health.set_baseline(model, tag)

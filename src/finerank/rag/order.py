@@ -9,13 +9,17 @@ from finerank.retrieval.fuse import reciprocal_rank_fusion
 from finerank.text.terms import terms
 
 
-def rerank(ranker: Ranker, query: str, passages: Sequence[FoundPassage]) -> list[FoundPassage]:
-    """The passages in the ranker's order, with its scores. It reads each under its headings."""
+def rerank(ranker: Ranker, query: str, passages: Sequence[FoundPassage]) -> tuple[list[FoundPassage], str]:
+    """The passages in the ranker's order, with its scores; and what of that was not as asked, if anything.
+
+    It reads each passage under its headings.
+    """
     ranking = ranker.rank(query, [Document(passage_text(passage.document)) for passage in passages])
-    return [
+    reranked = [
         replace(passages[result.index], rank=rank, score=result.score, logit=result.logit)
         for rank, result in enumerate(ranking, start=1)
     ]
+    return reranked, ranking.degraded
 
 
 def blend(first: Sequence[FoundPassage], reranked: Sequence[FoundPassage]) -> list[FoundPassage]:

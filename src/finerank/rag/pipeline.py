@@ -121,13 +121,16 @@ class Pipeline:
             query = stages.timed("rewrite", 0, lambda: self._rewritten(question, notes), lambda _: 0)
             yield stages.last
         recalled = stages.timed("recall", 0, lambda: self._retriever.retrieve(query, settings.recall, where))
+        notes += [recalled.degraded] if recalled.degraded else []
         yield stages.last
         decision = decide(settings.gate, question, self._evidence, model=self._model, alert=self._alert())
         passages = [FoundPassage(result.document, rank, rank) for rank, result in enumerate(recalled, start=1)]
         if self._light is not None and decision.order != "keep":
             light = self._light
             passages = stages.timed(
-                "light rerank", len(passages), lambda: rerank(light, query, passages)[: settings.light_top]
+                "light rerank",
+                len(passages),
+                lambda: (_tried(light, query, passages, notes) or passages)[: settings.light_top],
             )
             yield stages.last
         ordered, decision = stages.timed(
@@ -173,15 +176,10 @@ class Pipeline:
         self, query: str, passages: Sequence[FoundPassage], decision: Decision, notes: list[str]
     ) -> tuple[list[FoundPassage], Decision]:
         """All passages in the order that counts. A ranker that fails leaves the order it was given."""
-        if decision.order == "keep":
-            return list(passages), decision
-        try:
-            reranked = rerank(self._ranker, query, passages)
-        except InvalidInput:
-            raise
-        except FinerankError as error:
-            notes.append(f"not reranked: {error}")
-            return list(passages), Decision("keep", "the reranker failed")
+        reranked = _tried(self._ranker, query, passages, notes) if decision.order != "keep" else None
+        if reranked is None:
+            failed = decision.order != "keep"
+            return list(passages), Decision("keep", "the reranker failed") if failed else decision
         return (blend(passages, reranked) if decision.order == "blend" else reranked), decision
 
     def _ruled(self, passages: Sequence[FoundPassage]) -> tuple[list[FoundPassage], list[Drop]]:
@@ -244,6 +242,19 @@ class Pipeline:
         name = self._generator.name if self._generator else ""
         state = repr((self.settings, name, self._model, where))
         return hashlib.blake2b(state.encode(), digest_size=16).hexdigest()
+
+
+def _tried(ranker: Ranker, query: str, passages: Sequence[FoundPassage], notes: list[str]) -> list[FoundPassage] | None:
+    """The passages in the ranker's order; None, and a note, if it fails."""
+    try:
+        reranked, degraded = rerank(ranker, query, passages)
+    except InvalidInput:
+        raise
+    except FinerankError as error:
+        notes.append(f"not reranked: {error}")
+        return None
+    notes += [degraded] if degraded else []
+    return reranked
 
 
 class _Stages:

@@ -23,6 +23,9 @@ BATCH_PASSAGES = 1024
 OPTIMISED_EACH = 100_000
 """Passages after which the indices are brought up to date within a run."""
 
+KEPT_PROBLEMS = 100
+"""Problems that the result keeps; all are reported as they come."""
+
 Progress = Callable[[int, int, int], None]
 """Called with bytes read, bytes in all, and passages written."""
 
@@ -243,7 +246,8 @@ class _Run:
         return state.hexdigest()
 
     def _problem(self, what: str) -> None:
-        self._counts.problems.append(what)
+        if len(self._counts.problems) < KEPT_PROBLEMS:
+            self._counts.problems.append(what)
         if self._report is not None:
             self._report(what)
 

@@ -5,7 +5,7 @@ from typing import Literal, Protocol, get_args
 
 import numpy as np
 
-from finerank.errors import InvalidInput, InvalidSetting, StoreError
+from finerank.errors import EndpointError, InvalidInput, InvalidSetting, StoreError
 from finerank.ranking import RankedDocument, Ranking, Usage
 from finerank.retrieval.embed import Embedder
 from finerank.retrieval.fuse import reciprocal_rank_fusion
@@ -36,22 +36,24 @@ class StoreRetriever:
         self._embedder = embedder
 
     def retrieve(self, query: str, k: int, where: Filter | None = None) -> Ranking:
-        """The first k candidates, best first; `where` leaves out passages before they are counted."""
+        """The first k candidates, best first; `where` leaves out passages before they are counted.
+
+        An embedding endpoint that fails leaves the words, and the ranking is marked degraded.
+        """
         if not query.strip():
             raise InvalidInput("the question is empty; there is nothing to search for")
         start = time.perf_counter()
         lists: list[list[Found]] = []
         seconds: dict[str, float] = {}
+        degraded = ""
         if self.mode != "text":
-            vector = np.asarray(self._embedder.embed_queries([query])[0], np.float32)
-            if len(vector) != self.store.made.dimensions:
-                raise StoreError(
-                    f"{self.store.folder}: holds vectors of {self.store.made.dimensions} numbers, and the embedder "
-                    f"makes {len(vector)}; search with the embedder it was indexed with ({self.store.made.embedder})"
-                )
-            seconds["embed"] = time.perf_counter() - start
-            lists.append(self.store.nearest(vector, k, where))
-            seconds["vector"] = time.perf_counter() - start - seconds["embed"]
+            try:
+                lists.append(self._nearest(query, k, where))
+            except EndpointError as error:
+                if self.mode == "vector":
+                    raise
+                degraded = f"searched by words alone: {error}"
+            seconds["vector"] = time.perf_counter() - start
         if self.mode != "vector":
             begun = time.perf_counter()
             lists.append(self.store.matching(query, k, where))
@@ -61,9 +63,17 @@ class StoreRetriever:
             RankedDocument(each.document, each.score, each.score, index=rank - 1, rank=rank)
             for rank, each in enumerate(found[:k], start=1)
         )
-        return Ranking(
-            results, f"recall: {self.mode}", Usage(seconds={**seconds, "total": time.perf_counter() - start})
-        )
+        usage = Usage(seconds={**seconds, "total": time.perf_counter() - start})
+        return Ranking(results, f"recall: {self.mode}", usage, degraded)
+
+    def _nearest(self, query: str, k: int, where: Filter | None) -> list[Found]:
+        vector = np.asarray(self._embedder.embed_queries([query])[0], np.float32)
+        if len(vector) != self.store.made.dimensions:
+            raise StoreError(
+                f"{self.store.folder}: holds vectors of {self.store.made.dimensions} numbers, and the embedder makes "
+                f"{len(vector)}; search with the embedder it was indexed with ({self.store.made.embedder})"
+            )
+        return self.store.nearest(vector, k, where)
 
 
 def _fused(lists: list[list[Found]]) -> list[Found]:

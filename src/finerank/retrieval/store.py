@@ -38,6 +38,7 @@ _TABLE = "passages"
 _COLUMNS = ("id", "text", "source", "key", "heading", "start", "end", "page", "date", "metadata")
 _ENGINE_PLACE = re.compile(r"^lance error: |,? *\S*\.rs:\d+:\d+")
 _DELETED_AT_ONCE = 100
+_INDEX_CACHE_MB, _METADATA_CACHE_MB = 256, 64  # LanceDB would take 6 GB and 1 GB
 _KEPT_VERSIONS = timedelta(hours=1)
 """How long a reader may go on with what it opened while another process writes."""
 
@@ -164,7 +165,10 @@ class Store:
 
 
 def _connect(folder: Path) -> Any:  # noqa: ANN401 - lancedb's connection
-    return lancedb.connect(str(folder), read_consistency_interval=timedelta(0))
+    session = lancedb.Session(
+        index_cache_size_bytes=_INDEX_CACHE_MB << 20, metadata_cache_size_bytes=_METADATA_CACHE_MB << 20
+    )
+    return lancedb.connect(str(folder), read_consistency_interval=timedelta(0), session=session)
 
 
 def _schema(made: Made) -> Any:  # noqa: ANN401 - pyarrow's schema

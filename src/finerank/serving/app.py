@@ -5,6 +5,7 @@ import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -27,7 +28,10 @@ from finerank.serving.own import OwnApi
 from finerank.serving.rank import RankEndpoint
 from finerank.serving.service import RerankService
 from finerank.serving.tracing import open_tracer
-from finerank.settings import ServeSettings, cache_dir
+from finerank.settings import RagSettings, ServeSettings, cache_dir
+
+if TYPE_CHECKING:
+    from finerank.serving.ask import AskApi
 
 logger = logging.getLogger("finerank")
 
@@ -39,7 +43,8 @@ STATE_FILE = "ranking-health.json"
 class Application:
     """A server's parts: the models, the service on them, the gate before it; and `asgi`, to run in a web server.
 
-    `load` makes a `Reranker` of a model's name. `on_failure` is called when the first model cannot be loaded.
+    `load` makes a `Reranker` of a model's name. `on_failure` is called when the first model cannot be loaded. `rag` are
+    the settings of the pipeline over the store that the settings name, if they do.
     """
 
     def __init__(
@@ -49,6 +54,7 @@ class Application:
         settings: ServeSettings,
         keys: Keys,
         on_failure: Callable[[str], None] | None = None,
+        rag: RagSettings | None = None,
     ) -> None:
         folder = Path(settings.state_dir) if settings.state_dir else cache_dir() / "serve"
         self.monitor = Monitor(
@@ -67,6 +73,7 @@ class Application:
         self.service = RerankService(self.models, self.monitor, settings)
         self.gate = Gate(settings.max_requests, settings.max_body_mb * 10**6)
         self._keys = keys
+        self.ask = self._open_store(rag)
         self._tracer = open_tracer()
         self._on_failure = on_failure
         self.asgi = Starlette(
@@ -87,6 +94,13 @@ class Application:
             logger.warning("requests given up", extra={"requests": self.gate.inside})
             self.models.abort(Unavailable("the server has shut down; send the request to another", retry_after_s=5))
 
+    def _open_store(self, rag: RagSettings | None) -> "AskApi | None":
+        if self.settings.store is None:
+            return None
+        from finerank.serving.ask import AskApi  # needs the extra `rag`
+
+        return AskApi(Path(self.settings.store), rag or RagSettings.load(), self.service, self.gate, self._keys)
+
     def _routes(self) -> list[BaseRoute]:
         ranking = [
             Route(path, RankEndpoint(path, self.service, self.gate, self._keys).__call__, methods=["POST"])
@@ -95,6 +109,7 @@ class Application:
         return [
             *ranking,
             *OwnApi(self.service, self.gate, self._keys).routes(),
+            *(self.ask.routes() if self.ask is not None else ()),
             Route("/openapi.json", _openapi),
             Route("/docs", _docs),
             Mount("/docs", StaticFiles(directory=_HERE / "docs")),
@@ -130,6 +145,8 @@ class Application:
             for model in self.models:
                 await model.close()
             self.service.close()
+            if self.ask is not None:
+                self.ask.close()
             await asyncio.to_thread(self.monitor.close)
             if self._tracer is not None:
                 await asyncio.to_thread(self._tracer.close)

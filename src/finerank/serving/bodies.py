@@ -43,6 +43,13 @@ class OverlapResponse(BaseModel):
     spans: Annotated[list[list[tuple[int, int]]], Field(description="where the query's words are, in code points")]
 
 
+class AskRequest(Body):
+    question: Annotated[str, Field(min_length=1)]
+    where: Annotated[
+        list[str], Field(default_factory=list, description="conditions on metadata, as lang=zh or page>=3")
+    ]
+
+
 class TextResponse(BaseModel):
     passages: list[str]
 
@@ -64,6 +71,7 @@ class ModelBody(BaseModel):
     state: Literal["ready", "loading", "unloaded", "failed"]
     error: str
     default: bool
+    languages: Annotated[list[str], Field(description="ISO 639-1 codes, empty where they are not known")]
     calibrated: bool
     threshold: float | None
 
@@ -82,6 +90,7 @@ class InfoResponse(BaseModel):
     models: list[ModelBody]
     limits: Limits
     auth: bool
+    ask: Annotated[bool, Field(description="whether /api/ask answers questions from a store")]
     state: str
     uptime_s: float
 

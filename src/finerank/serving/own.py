@@ -29,6 +29,7 @@ from finerank.serving.reading import HUNG_UP, decode_json, read_body, read_timeo
 from finerank.serving.request import Json, ModelInfo
 from finerank.serving.service import RerankService
 from finerank.serving.upload import pdf_passages
+from finerank.settings import DEFAULT_MODEL, DEFAULT_MODEL_LANGUAGES
 from finerank.text.terms import bm25, term_spans, terms
 
 Body = TypeVar("Body", bound=BaseModel)
@@ -134,6 +135,7 @@ class OwnApi:
                     **{name: getattr(settings, name) for name in limits},
                 },
                 "auth": bool(self._keys),
+                "ask": settings.store is not None,
                 "state": self.condition,
                 "uptime_s": round(time.monotonic() - self._started, 1),
             }
@@ -218,6 +220,7 @@ class OwnApi:
             "state": model.state,
             "error": model.error,
             "default": model is self._service.models.default,
+            "languages": DEFAULT_MODEL_LANGUAGES if model.name == DEFAULT_MODEL else (),
             "calibrated": loaded is not None and loaded.reranker.calibration is not None,
             "threshold": loaded.reranker.settings.threshold if loaded else None,
         }

@@ -1,10 +1,14 @@
-"""Scores of a long request as they are made, as server-sent events."""
+"""Server-sent events: the scores of a long request as they are made."""
 
 import asyncio
 import json
 import math
 from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
+from contextlib import ExitStack
 from itertools import accumulate
+
+from starlette.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from finerank.ranking import sigmoid
 from finerank.serving.request import Json
@@ -67,7 +71,19 @@ class Progress:
             next_told.cancel()
 
 
-def to_bytes(event: Event) -> bytes:
-    """An event as it goes over the wire."""
+class Stream(StreamingResponse):
+    """Events as they come; the visit at the gate lasts until they end, or the caller hangs up."""
+
+    def __init__(self, events: AsyncIterator[Event], visit: ExitStack) -> None:
+        lines = (_to_bytes(event) async for event in events)
+        super().__init__(lines, media_type="text/event-stream", headers={"cache-control": "no-store"})
+        self._visit = visit
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        with self._visit:
+            await super().__call__(scope, receive, send)
+
+
+def _to_bytes(event: Event) -> bytes:
     name, data = event
     return f"event: {name}\ndata: {json.dumps(data, ensure_ascii=False, separators=(',', ':'))}\n\n".encode()

@@ -1,13 +1,11 @@
 """Every path that ranks: body in, dialect, service, dialect, body out."""
 
 import logging
-from collections.abc import AsyncIterator
 from contextlib import ExitStack
 from dataclasses import replace
 
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import JSONResponse, Response, StreamingResponse
-from starlette.types import Receive, Scope, Send
+from starlette.responses import JSONResponse, Response
 
 from finerank.errors import RequestTooLarge
 from finerank.ranking import Usage
@@ -17,7 +15,7 @@ from finerank.serving.envelope import Exchange, exchange_of
 from finerank.serving.gate import Gate
 from finerank.serving.keys import Keys
 from finerank.serving.problems import problem_of
-from finerank.serving.progress import Event, Progress, to_bytes
+from finerank.serving.progress import Event, Progress, Stream
 from finerank.serving.reading import HUNG_UP, decode_json, read_body, read_timeout, unless_hung_up
 from finerank.serving.request import Answer, Problem, RerankRequest
 from finerank.serving.service import RerankService
@@ -97,43 +95,28 @@ class RankEndpoint:
                 exchange.usage = answers[0].ranking.usage
                 return "result", native.render(answers, exchange.request_id)
             except Exception as error:  # noqa: BLE001 - the stream has begun: the error is its last event
-                return "error", native.render_error(_problem(self._service, error))[1]
+                return "error", native.render_error(problem(self._service, error))[1]
 
-        async def events() -> AsyncIterator[bytes]:
-            async for event in progress.events(ending()):
-                yield to_bytes(event)
-
-        return _Stream(events(), visit)
-
-
-class _Stream(StreamingResponse):
-    """Server-sent events; the visit lasts until they end, or the caller hangs up."""
-
-    def __init__(self, events: AsyncIterator[bytes], visit: ExitStack) -> None:
-        super().__init__(events, media_type="text/event-stream", headers={"cache-control": "no-store"})
-        self._visit = visit
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        with self._visit:
-            await super().__call__(scope, receive, send)
+        return Stream(progress.events(ending()), visit)
 
 
 def refuse(service: RerankService, dialect: Dialect, error: Exception) -> Response:
     """The dialect's error for an exception."""
-    problem = _problem(service, error)
-    status, body = dialect.render_error(problem)
-    headers = {} if problem.retry_after_s is None else {"retry-after": str(problem.retry_after_s)}
+    told = problem(service, error)
+    status, body = dialect.render_error(told)
+    headers = {} if told.retry_after_s is None else {"retry-after": str(told.retry_after_s)}
     if isinstance(error, RequestTooLarge):
         headers["connection"] = "close"  # what is left of the body is not read
     return JSONResponse(body, status, headers)
 
 
-def _problem(service: RerankService, error: Exception) -> Problem:
-    problem = problem_of(error)
-    service.monitor.refused(problem.kind)
-    if problem.kind == "failed":
+def problem(service: RerankService, error: Exception) -> Problem:
+    """What the caller is told of an exception; monitoring counts it, and the log has it if it is our failure."""
+    told = problem_of(error)
+    service.monitor.refused(told.kind)
+    if told.kind == "failed":
         logger.error("scoring failed", exc_info=error)
-    return problem
+    return told
 
 
 def _answered(exchange: Exchange, dialect: Dialect, answers: list[Answer]) -> Response:

@@ -171,7 +171,13 @@ class Scheduler:
                     if self._closed:
                         return
                     self._changed.wait()
-            self._forward(group)
+            try:
+                self._forward(group)
+            except BatchTooLarge:
+                continue
+            except Exception as error:  # noqa: BLE001 - whatever it is, every waiter learns of it
+                for ticket, _ in group:
+                    _settle(ticket, error)
 
     def _next_group(self) -> list[tuple[Ticket, int]]:
         """The next batch, as pairs of a ticket and a position; empty if nothing waits."""
@@ -206,14 +212,7 @@ class Scheduler:
             positions.setdefault(ticket, []).append(position)
         pairs = [ticket.pairs[position] for ticket, places in positions.items() for position in places]
         start = time.perf_counter()
-        try:
-            values, degraded = self._scorer.forward(pairs)
-        except BatchTooLarge:
-            return
-        except Exception as error:  # noqa: BLE001 - whatever it is, every waiter learns of it
-            for ticket in positions:
-                _settle(ticket, error)
-            return
+        values, degraded = self._scorer.forward(pairs)
         seconds = time.perf_counter() - start
         self._report(pairs, seconds)
         logits, first = values.tolist(), 0

@@ -1,7 +1,8 @@
 """Where a text's headings are. Knows Markdown, HTML and the chapter lines of plain text."""
 
 import re
-from collections.abc import Iterable, Sequence
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from finerank.text.clean import CleanText, strip_html
@@ -17,9 +18,10 @@ class Heading:
 
 
 _FENCE = re.compile(r"^ {0,3}(```+|~~~+)", re.MULTILINE)
-_ATX = re.compile(r"^ {0,3}(#{1,6})[ \t]+(\S.*?)[ \t]*#*[ \t]*$", re.MULTILINE)
+_ATX = re.compile(r"^ {0,3}(#{1,6})[ \t]+(\S.*)$", re.MULTILINE)
 _SETEXT = re.compile(r"^ {0,3}(\S[^\n]*)\n {0,3}(=+|-{3,})[ \t]*$", re.MULTILINE)
-_HTML = re.compile(r"<h([1-6])\b[^<>]*>(.*?)</h\1\s*>", re.IGNORECASE | re.DOTALL)
+# Bounded, since many headings that are never closed would cost the square of the text's length.
+_HTML = re.compile(r"<h([1-6])\b[^<>]*>(.{0,1000}?)</h\1\s*>", re.IGNORECASE | re.DOTALL)
 # Chapter lines: 第一章 总则, 第2節, บทที่ 3, Chapter 4.
 _NUMBER = "[\\d〇零一二三四五六七八九十百千]+"
 _CHAPTER = re.compile(
@@ -27,6 +29,7 @@ _CHAPTER = re.compile(
     r"(?!\w)[^\n。.!?]{0,60})$",
     re.MULTILINE,
 )
+_GAP = 100
 _LEVELS = {**dict.fromkeys("编編篇部", 1), **dict.fromkeys("节節", 3)}
 
 
@@ -37,10 +40,15 @@ def markdown_headings(text: str) -> list[Heading]:
     [(1, 'Router'), (2, 'Reset')]
     """
     code = _fenced(text)
-    found = [Heading(mark.start(), len(mark[1]), mark[2]) for mark in _ATX.finditer(text)]
+    begins = [start for start, _ in code]
+    found = [Heading(mark.start(), len(mark[1]), mark[2].rstrip().rstrip("#").rstrip()) for mark in _ATX.finditer(text)]
     found += [Heading(mark.start(), 1 if mark[2][0] == "=" else 2, mark[1].strip()) for mark in _SETEXT.finditer(text)]
-    outside = (heading for heading in found if not any(start <= heading.start < end for start, end in code))
-    return sorted(outside, key=lambda heading: heading.start)
+
+    def in_code(heading: Heading) -> bool:
+        block = bisect_right(begins, heading.start) - 1
+        return block >= 0 and heading.start < code[block][1]
+
+    return sorted((heading for heading in found if not in_code(heading)), key=lambda heading: heading.start)
 
 
 def html_headings(source: str, clean: CleanText) -> list[Heading]:
@@ -68,18 +76,29 @@ def chapter_headings(text: str) -> list[Heading]:
     ]
 
 
-def heading_path(headings: Iterable[Heading], place: int) -> str:
-    """The headings over a place of the text, outermost first.
+def heading_paths(text: str, headings: Sequence[Heading], places: Sequence[int]) -> Iterator[str]:
+    """The headings over each of the places, which rise: outermost first, those that follow at the place itself too.
 
-    >>> heading_path([Heading(0, 1, "Router"), Heading(9, 2, "Reset"), Heading(20, 2, "Sell")], 12)
-    'Router > Reset'
+    >>> list(heading_paths("# A\\n## B\\ntext", [Heading(0, 1, "A"), Heading(4, 2, "B")], [0]))
+    ['A > B']
     """
     path: list[Heading] = []
-    for heading in headings:
-        if heading.start > place:
-            break
-        path = [*(above for above in path if above.level < heading.level), heading]
-    return " > ".join(heading.title for heading in path)
+    number = 0
+    for place in places:
+        begin = place
+        while number < len(headings) and _leads(text, begin, headings[number].start):
+            heading = headings[number]
+            path = [*(above for above in path if above.level < heading.level), heading]
+            if heading.start >= place:
+                end = text.find("\n", heading.start)
+                begin = end if end >= 0 else len(text)
+            number += 1
+        yield " > ".join(heading.title for heading in path)
+
+
+def _leads(text: str, place: int, heading: int) -> bool:
+    """Whether a heading stands before a place, or right after it but for some white space."""
+    return heading <= place or (heading - place <= _GAP and not text[place:heading].strip())
 
 
 def _fenced(text: str) -> Sequence[tuple[int, int]]:

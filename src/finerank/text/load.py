@@ -29,10 +29,10 @@ ID_FIELDS = ("id", "_id")
 
 _CELL_CHARACTERS = 1 << 24
 _SNIFFED_BYTES = 1 << 16
-_TITLE = re.compile(r"<title\b[^<>]*>(.*?)</title", re.IGNORECASE | re.DOTALL)
+_TITLE = re.compile(r"<title\b[^<>]*>(.{0,1000}?)</title", re.IGNORECASE | re.DOTALL)
 _LANGUAGE = re.compile(r"<html\b[^<>]*\blang\s*=\s*[\"']?([A-Za-z-]+)", re.IGNORECASE)
 _FRONT_MATTER = re.compile(r"\A---\r?\n(.*?)\r?\n(?:---|\.\.\.)[ \t]*(?:\r?\n|\Z)", re.DOTALL)
-_PLAIN_FIELD = re.compile(r"^([A-Za-z][\w-]*):[ \t]+(\S.*?)[ \t]*$", re.MULTILINE)
+_PLAIN_FIELD = re.compile(r"^([A-Za-z][\w-]*):[ \t]+(\S.*)$", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +127,7 @@ def _read_markdown(path: Path, report: Report) -> Iterator[LoadedDocument]:
     text = decode(path.read_bytes(), str(path), report)
     front = _FRONT_MATTER.match(text)
     body = front.end() if front else 0
-    fields = {name: value.strip("\"'") for name, value in _PLAIN_FIELD.findall(front[1])} if front else {}
+    fields = {name: value.strip().strip("\"'") for name, value in _PLAIN_FIELD.findall(front[1])} if front else {}
     headings = tuple(heading for heading in markdown_headings(text) if heading.start >= body)
     date = parse_date(fields.get("date"))
     yield LoadedDocument(text, title=fields.pop("title", ""), headings=headings, date=date, metadata=fields, body=body)

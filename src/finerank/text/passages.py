@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from finerank.ranking import Span
 from finerank.text.chunk import section_spans
-from finerank.text.headings import heading_path
+from finerank.text.headings import heading_paths
 from finerank.text.load import LoadedDocument
 from finerank.text.terms import terms
 
@@ -26,13 +26,15 @@ def passages(document: LoadedDocument, max_terms: int, overlap_terms: int) -> It
     """The passages of a document, at most `max_terms` terms long, in order; none of a document without text."""
     text = document.text[document.body :]
     breaks = [place - document.body for place in document.breaks]
-    for start, end in section_spans(text, breaks, count_terms, max_terms, overlap_terms):
-        first, last = start + document.body, end + document.body
+    spans = section_spans(text, breaks, count_terms, max_terms, overlap_terms)
+    places = [start + document.body for start, _ in spans]
+    headings = heading_paths(document.text, document.headings, places)
+    for (start, end), place, heading in zip(spans, places, headings, strict=True):
         yield Passage(
-            document.text[first:last],
-            document.original_span((first, last)),
-            _heading(document, first),
-            bisect_right(document.pages, first) if document.pages else None,
+            text[start:end],
+            document.original_span((place, end + document.body)),
+            _titled(document.title, heading),
+            bisect_right(document.pages, place) if document.pages else None,
         )
 
 
@@ -41,11 +43,5 @@ def count_terms(texts: Sequence[str]) -> list[int]:
     return [len(terms(text)) for text in texts]
 
 
-def _heading(document: LoadedDocument, place: int) -> str:
-    """The headings over a passage that begins at `place`; those it begins with count, the last of them too."""
-    for heading in document.headings:
-        if place <= heading.start and not document.text[place : heading.start].strip():
-            end = document.text.find("\n", heading.start)
-            place = end if end >= 0 else len(document.text)
-    path = heading_path(document.headings, place)
-    return path if not document.title or path.startswith(document.title) else f"{document.title} > {path}".rstrip(" >")
+def _titled(title: str, path: str) -> str:
+    return path if not title or path.startswith(title) else f"{title} > {path}" if path else title

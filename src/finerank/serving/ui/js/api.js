@@ -23,20 +23,20 @@ export const get = (path, { signal } = {}) => send(path, { signal }).then(decode
 
 export const post = (path, body, { signal } = {}) => send(path, json(body, signal)).then(decode);
 
-/** Yields the events of a ranking: progress, then result. Raises `Problem` for an error event, too. */
-export async function* stream(path, body, { signal } = {}) {
+/** Yields the events of a request up to the `last`; a ranking's are progress, then result. Raises `Problem` for an error event, too. */
+export async function* stream(path, body, { signal, last = "result" } = {}) {
   const options = json(body, signal);
   options.headers.Accept = "text/event-stream";
   const response = await send(path, options);
   if (!response.headers.get("content-type")?.includes("text/event-stream")) {
-    yield { event: "result", data: await decode(response) };
+    yield { event: last, data: await decode(response) };
     return;
   }
   try {
     for await (const event of events(response.body)) {
       if (event.event === "error") throw problemOf(event.data, response);
       yield event;
-      if (event.event === "result") return;
+      if (event.event === last) return;
     }
   } catch (error) {
     throw error instanceof Problem || error.name === "AbortError" ? error : new Problem("cut", "");

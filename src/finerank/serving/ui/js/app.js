@@ -1,6 +1,7 @@
 // Starts the page: language, theme, tabs, the key, and what the server says of itself.
 
 import { key } from "./api.js";
+import { startAsk } from "./ask.js";
 import { startCompare } from "./compare.js";
 import { byId, element, put } from "./element.js";
 import { startHealth } from "./health.js";
@@ -72,8 +73,8 @@ onServer(drawServer);
 onLanguage(drawServer);
 drawServer();
 startRerank(needsKey);
-const panels = { compare: startCompare(needsKey), health: startHealth(needsKey) };
-startTabs(["rerank", "compare", "health"], {
+const panels = { ask: startAsk(needsKey), compare: startCompare(needsKey), health: startHealth(needsKey) };
+startTabs(["rerank", "ask", "compare", "health"], {
   shown: (name) => panels[name]?.shown(),
   hidden: (name) => panels[name]?.hidden(),
 });

@@ -16,6 +16,7 @@ export function makeCard({ index, document: candidate, answer, ask }) {
   const parts = makeParts();
   const { node } = parts;
   let open = false;
+  let drawn = "";
   let threshold = 0.5;
 
   function toggle(wanted = !open) {
@@ -33,6 +34,9 @@ export function makeCard({ index, document: candidate, answer, ask }) {
     const marks = marksOf(known, units);
     const focus = marks.find((mark) => mark.name === "deciding") ?? marks.find((mark) => mark.name === "best");
     const ranges = open ? [[0, text.length]] : excerpt(text, focus);
+    const looks = JSON.stringify([ranges, marks]);
+    if (looks === drawn) return; // drawn anew, it would lose what a person is selecting in it
+    drawn = looks;
     const pieces = ranges.map(([from, to]) => markedText(text, marks, from, to));
     const rest = ranges.at(-1)[1] < text.length;
     put(parts.text, pieces.flatMap((piece, number) => (number ? [" … ", ...piece] : piece)), rest && " …");

@@ -214,7 +214,7 @@ function alerts({ alerts }) {
 }
 
 const alertMessage = (alert) =>
-  currentLanguage() === "en" ? alert.message : alert.state === "raised" ? said({ name: alert.figure }, "advice", alert.message) : t("alert.recovered");
+  alert.state === "raised" ? said({ name: alert.figure }, "advice", alert.message) : t("alert.recovered");
 
 function serverFigures({ samples, interval_s: intervalS }) {
   const span = spanOf(samples, 3600);

@@ -7,6 +7,7 @@ const MESSAGES = { en: ENGLISH, zh: CHINESE };
 const STORED = "finerank.language";
 const SLOT = /\{(\w+)(?:\|([^|}]*)\|([^}]*))?\}/g;
 const listeners = [];
+const formats = new Map();
 
 let language = localStorage.getItem(STORED);
 if (!MESSAGES[language]) language = navigator.language.toLowerCase().startsWith("zh") ? "zh" : "en";
@@ -24,7 +25,7 @@ export function t(name, values = {}) {
 
 export const has = (name) => name in MESSAGES[language];
 
-export const number = (value, options) => new Intl.NumberFormat(language, options).format(value).replace("-", "−");
+export const number = (value, options) => numberFormat(options).format(value).replace("-", "−");
 
 export const twoDecimals = (value) => number(value, { minimumFractionDigits: 2, maximumFractionDigits: 2 });
 
@@ -36,7 +37,15 @@ export const nameOfLanguage = (code) => new Intl.DisplayNames([code], { type: "l
 
 export const onLanguage = (listener) => listeners.push(listener);
 
+/** Kept: making one costs more than all else that a card needs. */
+function numberFormat(options) {
+  const name = JSON.stringify(options ?? {});
+  if (!formats.has(name)) formats.set(name, new Intl.NumberFormat(language, options));
+  return formats.get(name);
+}
+
 export function setLanguage(code) {
+  formats.clear();
   language = code;
   localStorage.setItem(STORED, code);
   translate();

@@ -28,12 +28,14 @@ export function startTabs(names, { shown, hidden }) {
   tabs.forEach((tab, number) => {
     tab.addEventListener("click", () => open(names[number]));
     tab.addEventListener("keydown", (event) => {
-      const to = { ArrowRight: number + 1, ArrowLeft: number - 1, Home: 0, End: names.length - 1 }[event.key];
+      const seen = names.filter((_, other) => !tabs[other].hidden);
+      const at = seen.indexOf(names[number]);
+      const to = { ArrowRight: at + 1, ArrowLeft: at - 1, Home: 0, End: seen.length - 1 }[event.key];
       if (to === undefined) return;
       event.preventDefault();
-      const target = (to + names.length) % names.length;
-      open(names[target]);
-      tabs[target].focus();
+      const target = seen[(to + seen.length) % seen.length];
+      open(target);
+      byId(`tab-${target}`).focus();
     });
   });
   const fromAddress = () => (names.includes(location.hash.slice(1)) ? location.hash.slice(1) : names[0]);

@@ -4,7 +4,7 @@ import { byId, drawing, element, put } from "./element.js";
 import { number, onLanguage, t } from "./i18n.js";
 import { preference, setPreference } from "./preference.js";
 import { BANDS, bandOf, isOver } from "./score.js";
-import { defaultModel } from "./server.js";
+import { defaultModel, onServer } from "./server.js";
 
 const PRESETS = [
   { name: "bot", value: 0.75 },
@@ -16,6 +16,9 @@ const slider = byId("threshold");
 const listeners = [];
 let scores = [];
 let strokes = [];
+let own = null;
+
+const ownNow = () => defaultModel()?.threshold ?? null;
 
 export const threshold = () => Number(slider.value);
 
@@ -33,13 +36,14 @@ export function startThreshold() {
   slider.value = preference("threshold", 0.5);
   slider.addEventListener("input", changed);
   onLanguage(drawPresets);
+  onServer(() => own !== ownNow() && drawPresets());
   drawPresets();
 }
 
-/** Drawn again when the server has said which threshold was fitted to its model. */
-export function drawPresets() {
-  const fitted = defaultModel()?.threshold;
-  const presets = fitted == null ? PRESETS : [{ name: "fitted", value: fitted }, ...PRESETS];
+/** The threshold that the server itself is set to, if any, is a preset too. */
+function drawPresets() {
+  own = ownNow();
+  const presets = own === null ? PRESETS : [{ name: "own", value: own }, ...PRESETS];
   put(byId("presets"), presets.map(({ name, value }) =>
     element("button", { type: "button", class: "chip", "data-value": value, on: { click: () => setTo(value) } },
       t(`preset.${name}`), " ", element("span", { class: "value" }, String(Number(value.toFixed(2)))))));

@@ -1,0 +1,1 @@
+"""The reranker inside other frameworks, a file each. Each needs its framework's library, and imports no other."""

@@ -1,0 +1,128 @@
+"""A question answered over HTTP from a store, as it comes: the funnel's stages, the passages, the text, the answer."""
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from finerank.errors import FinerankError, InvalidSetting
+from finerank.rag.open import open_pipeline
+from finerank.rag.pipeline import Event as Step
+from finerank.rag.pipeline import Pipeline
+from finerank.rag.results import Answer, Search, Stage, answer_json, search_json
+from finerank.ranking import Document, Ranking
+from finerank.retrieval.where import Filter
+from finerank.serving.bodies import AskRequest
+from finerank.serving.dialects import native
+from finerank.serving.dialects.body import read
+from finerank.serving.envelope import exchange_of
+from finerank.serving.gate import Gate
+from finerank.serving.keys import Keys
+from finerank.serving.problems import problem_of
+from finerank.serving.progress import Event, Stream
+from finerank.serving.rank import problem, refuse
+from finerank.serving.reading import HUNG_UP, decode_json, read_body
+from finerank.serving.request import RerankRequest
+from finerank.serving.service import RerankService
+from finerank.settings import RagSettings
+
+ASKING = 8
+"""Questions answered at once: each holds a thread, mostly waiting for the reranker or the generator."""
+TAG = "ask"
+"""What the pipeline's requests are called in ranking health."""
+
+
+class ServedRanker:
+    """The server's first model as a `Ranker` for other threads: through its limits, its queue and its monitoring."""
+
+    def __init__(self, service: RerankService) -> None:
+        self._service = service
+        self.loop: asyncio.AbstractEventLoop | None = None
+
+    def rank(self, query: str, documents: Sequence[str | Document], *, top_n: int | None = None) -> Ranking:
+        if self.loop is None:
+            raise InvalidSetting("the server is not running yet")
+        given = tuple(each if isinstance(each, Document) else Document(each) for each in documents)
+        request = RerankRequest(query, given, top_n=top_n, tag=TAG)
+        try:
+            (answer,) = asyncio.run_coroutine_threadsafe(self._service.answer([request]), self.loop).result()
+        except FinerankError:
+            raise
+        except Exception as error:  # whatever a backend raises: the pipeline goes on without a reranker
+            raise FinerankError(problem_of(error).message) from error
+        return answer.ranking
+
+
+class AskApi:
+    """`POST /api/ask` over one store. Opening it raises `StoreNotFound`, `StoreError` or `InvalidSetting`."""
+
+    def __init__(self, store: Path, settings: RagSettings, service: RerankService, gate: Gate, keys: Keys) -> None:
+        self._service = service
+        self._gate = gate
+        self._keys = keys
+        self._ranker = ServedRanker(service)
+        self._threads = ThreadPoolExecutor(ASKING, thread_name_prefix="finerank-asking")
+        name = service.models.default.name
+        self._pipeline: Pipeline = open_pipeline(
+            store, self._ranker, settings, model=name, alert=lambda: service.monitor.alarm(name)
+        )
+
+    def routes(self) -> list[Route]:
+        return [Route("/api/ask", self._ask, methods=["POST"])]
+
+    def close(self) -> None:
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    async def _ask(self, request: Request) -> Response:
+        exchange_of(request.scope).dialect = TAG
+        with ExitStack() as visit:
+            try:
+                self._keys.check(request.headers)
+                max_bytes = self._service.settings.max_body_mb * 10**6
+                body = await read_body(request, visit.enter_context(self._gate.enter()), max_bytes)
+                asked = read(AskRequest, decode_json(body))
+                return Stream(self._events(asked.question, Filter.parse(asked.where)), visit.pop_all())
+            except ClientDisconnect:
+                return Response(status_code=HUNG_UP)
+            except Exception as error:  # noqa: BLE001 - every failure is told in the native dialect
+                return refuse(self._service, native, error)
+
+    async def _events(self, question: str, where: Filter) -> AsyncIterator[Event]:
+        self._ranker.loop = loop = asyncio.get_running_loop()
+        steps: asyncio.Queue[Event | None] = asyncio.Queue()
+        stop = threading.Event()
+
+        def answer() -> None:
+            try:
+                for step in self._pipeline.stream(question, where=where):
+                    if stop.is_set():
+                        return
+                    loop.call_soon_threadsafe(steps.put_nowait, _event(step))
+            except Exception as error:  # noqa: BLE001 - the stream has begun: the error is its last event
+                _, body = native.render_error(problem(self._service, error))
+                loop.call_soon_threadsafe(steps.put_nowait, ("error", body))
+            loop.call_soon_threadsafe(steps.put_nowait, None)
+
+        loop.run_in_executor(self._threads, answer)
+        try:
+            while (event := await steps.get()) is not None:
+                yield event
+        finally:
+            stop.set()
+
+
+def _event(step: Step) -> Event:
+    match step:
+        case Stage():
+            return "stage", {"name": step.name, "given": step.given, "kept": step.kept, "seconds": step.seconds}
+        case Search():
+            return "search", search_json(step)
+        case Answer():
+            return "answer", {name: value for name, value in answer_json(step).items() if name != "search"}
+    return "text", {"text": step}

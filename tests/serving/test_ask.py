@@ -1,0 +1,89 @@
+"""Questions over HTTP, from a real store with the embedder that ships inside."""
+
+import json
+from pathlib import Path
+
+import httpx
+import pytest
+
+from finerank.errors import StoreNotFound
+from finerank.rag.open import open_embedder
+from finerank.retrieval.index import index
+from finerank.scoring.batch import Batch
+from finerank.serving.server import Server
+from finerank.settings import RagSettings, ServeSettings
+from finerank.testing import OverlapBackend, stub_reranker
+
+QUESTION = "how do I reset the router?"
+
+
+class Sure(OverlapBackend):
+    """Logits from -4 to 4."""
+
+    def forward(self, batch: Batch):
+        return super().forward(batch) * 8 - 4
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("kb")
+    docs = folder / "docs"
+    docs.mkdir()
+    (docs / "router.md").write_text("# Router\n\nYou do reset the router so: hold the button.\n", encoding="utf-8")
+    (docs / "lamp.md").write_text("# Lamp\n\nThe lamp is green.\n", encoding="utf-8")
+    embedder, made = open_embedder(RagSettings())
+    index([docs], folder / "store", embedder, made)
+    return folder / "store"
+
+
+def events_of(response: httpx.Response) -> list[tuple[str, dict]]:
+    blocks = [block.split("\n") for block in response.read().decode().split("\n\n") if block]
+    return [(name.removeprefix("event: "), json.loads(data.removeprefix("data: "))) for name, data in blocks]
+
+
+def test_an_answer_streams_stage_by_stage(start_server, store) -> None:
+    server = start_server(lambda name: stub_reranker(Sure()), store=str(store))
+    assert server.http.get("/api/info").json()["ask"]
+    events = events_of(server.http.post("/api/ask", json={"question": QUESTION}))
+    names = [name for name, _ in events]
+    assert [event["name"] for name, event in events if name == "stage"] == ["recall", "rerank", "merge", "rules"]
+    assert names[-2:] == ["text", "answer"]
+    search = next(event for name, event in events if name == "search")
+    assert search["passages"][0]["metadata"]["source"].endswith("router.md")
+    answer = events[-1][1]
+    assert answer["kind"] == "extractive"
+    assert "hold the button" in answer["answer"]
+    assert answer["citations"][0]["number"] == 1
+    assert server.http.get("/api/health/ranking", params={"tag": "ask"}).json()["requests"] >= 1
+    again = events_of(server.http.post("/api/ask", json={"question": QUESTION}))
+    assert again[-1][1]["cached"]
+
+
+def test_a_filter(start_server, store) -> None:
+    server = start_server(lambda name: stub_reranker(Sure()), store=str(store))
+    body = {"question": QUESTION, "where": ["source~lamp"]}
+    (*_, (name, answer)) = events_of(server.http.post("/api/ask", json=body))
+    assert (name, answer["kind"]) == ("answer", "unknown")
+    wrong = server.http.post("/api/ask", json={"question": QUESTION, "where": ["nonsense"]})
+    assert (wrong.status_code, wrong.json()["error"]["kind"]) == (422, "invalid")
+    empty = server.http.post("/api/ask", json={"question": ""})
+    assert empty.status_code == 422
+
+
+def test_a_reranker_that_fails_leaves_the_first_stages_order_and_says_so(start_server, store) -> None:
+    failing = OverlapBackend(error=RuntimeError("the GPU fell off the bus"))
+    server = start_server(lambda name: stub_reranker(failing), store=str(store))
+    (*_, (name, answer)) = events_of(server.http.post("/api/ask", json={"question": "is the lamp green?"}))
+    assert name == "answer"
+    assert any("bus" in note for note in answer["notes"])
+
+
+def test_without_a_store_there_is_nothing_to_ask(server) -> None:
+    assert not server.http.get("/api/info").json()["ask"]
+    assert server.http.post("/api/ask", json={"question": QUESTION}).status_code in (404, 405)
+
+
+def test_a_store_that_is_not_there_is_told_before_the_server_listens(tmp_path) -> None:
+    settings = ServeSettings(port=0, store=str(tmp_path / "none"), state_dir=str(tmp_path))
+    with pytest.raises(StoreNotFound):
+        Server("stub", lambda name: stub_reranker(), settings)
