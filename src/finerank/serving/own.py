@@ -24,7 +24,7 @@ from finerank.serving.envelope import exchange_of
 from finerank.serving.gate import Gate
 from finerank.serving.keys import Keys
 from finerank.serving.models import ServedModel
-from finerank.serving.rank import refuse
+from finerank.serving.rank import NATIVE, refuse
 from finerank.serving.reading import HUNG_UP, decode_json, read_body, read_timeout, unless_hung_up
 from finerank.serving.request import Json, ModelInfo
 from finerank.serving.service import RerankService
@@ -82,7 +82,7 @@ class OwnApi:
         """The endpoint behind the keys, in the gate, its errors told in the native dialect."""
 
         async def guarded(request: Request) -> Response:
-            exchange_of(request.scope).dialect = native.__name__.rpartition(".")[2] if gated else ""
+            exchange_of(request.scope).dialect = NATIVE if gated else ""
             try:
                 (self._keys.check_administrator if administrator else self._keys.check)(request.headers)
                 if not gated:
