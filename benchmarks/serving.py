@@ -3,8 +3,8 @@
     python -m benchmarks.serving [--rounds 5] [--quick]
 
 Throughput: 32 clients at once, each with one query and 10 passages at a time, against `rank_many` on all of them.
-A lone request: one caller, one request after the other, against `rank`. The library and the server, two processes with
-one model each, take turns; who does not take one, rests.
+A lone request: one caller, one request after the other on one connection, against `rank`. The library and the server,
+two processes with one model each, take turns; who does not take one, rests.
 """
 
 import argparse
@@ -17,10 +17,12 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 from rich.console import Console
@@ -135,12 +137,21 @@ def _lone(library: Reranker, url: str, query: Query, repeats: int) -> dict[str, 
         asked = f"{question} {turn:05d}"
         return asked, json.dumps({"query": asked, "documents": passages}).encode()
 
-    with httpx.Client(base_url=url, timeout=600, trust_env=False) as client:
+    address = urlsplit(url)
+    with closing(HTTPConnection(str(address.hostname), address.port, timeout=600)) as connection:
+
+        def ask(content: bytes) -> None:
+            connection.request("POST", "/v1/rerank", content)
+            answer = connection.getresponse()
+            answer.read()
+            if answer.status != 200:
+                raise RuntimeError(f"the server answered {answer.status}")
+
         own, served = [], []
         for turn in range(repeats + 3):
             asked, content = vary(turn)
             own.append(_milliseconds(lambda asked=asked: library.rank(asked, passages)))
-            served.append(_milliseconds(lambda content=content: client.post("/v1/rerank", content=content)))
+            served.append(_milliseconds(lambda content=content: ask(content)))
     own, served = own[3:], served[3:]
     return {
         "library_ms": statistics.median(own),

@@ -45,6 +45,7 @@ ARTICLE_1 = {
 
 
 def pytest_configure() -> None:
+    os.environ["HAYSTACK_TELEMETRY_ENABLED"] = "False"
     os.environ["HF_HUB_OFFLINE"] = "1"  # read when huggingface_hub is first imported: no test may use the network
 
 

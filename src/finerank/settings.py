@@ -212,6 +212,11 @@ def option_help(name: str, options: type[_Options] = Settings) -> str:
     return next(str(option.metadata["help"]) for option in fields(options) if option.name == name)
 
 
+def split_list(text: str) -> tuple[str, ...]:
+    """The parts of a comma-separated option."""
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
 def cache_dir() -> Path:
     """Where finerank keeps files it can make again: FINERANK_CACHE_DIR, or finerank/ in the user's cache folder."""
     if "FINERANK_CACHE_DIR" in os.environ:
@@ -286,7 +291,7 @@ def _parse(name: str, text: str, types: tuple[Any, ...]) -> object:
             raise InvalidSetting(f"{name}={text}: must be true or false")
         return words[text.lower()]
     if tuple in types:
-        return tuple(part.strip() for part in text.split(",") if part.strip())
+        return split_list(text)
     for number in (int, float):
         if number in types:
             try:

@@ -1,6 +1,7 @@
 """A browser, and a server with models of no weights for the page to talk to."""
 
 import math
+import os
 import shutil
 import threading
 import time
@@ -123,9 +124,14 @@ def asking_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     yield from _serve(folder / "state", store=str(folder / "store"))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # while it lives there is an event loop, in which other tests could start none
 def chromium() -> Iterator[Browser]:
-    path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    path = (
+        os.environ.get("CHROMIUM")
+        or shutil.which("chromium")
+        or shutil.which("chromium-browser")
+        or shutil.which("google-chrome")
+    )
     if path is None:
         pytest.skip("Chromium is not installed: apt-get install chromium")
     with sync_playwright() as playwright:
@@ -220,7 +226,7 @@ class Visit:
 StartVisit = Callable[..., Visit]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def open_context(chromium: Browser) -> Iterator[Callable[..., BrowserContext]]:
     """A browser without a past; those with the same options share one, and what the browser has compiled."""
     opened: dict[str, BrowserContext] = {}

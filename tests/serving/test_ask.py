@@ -80,7 +80,9 @@ def test_a_reranker_that_fails_leaves_the_first_stages_order_and_says_so(start_s
 
 def test_without_a_store_there_is_nothing_to_ask(server) -> None:
     assert not server.http.get("/api/info").json()["ask"]
-    assert server.http.post("/api/ask", json={"question": QUESTION}).status_code in (404, 405)
+    answer = server.http.post("/api/ask", json={"question": QUESTION})
+    assert (answer.status_code, answer.json()["error"]["kind"]) == (404, "not_found")
+    assert "--store" in answer.json()["error"]["message"]
 
 
 def test_a_store_that_is_not_there_is_told_before_the_server_listens(tmp_path) -> None:

@@ -8,7 +8,7 @@ import typer
 
 from finerank.cli import options
 from finerank.errors import MissingExtra
-from finerank.settings import ServeSettings, Settings, option_help
+from finerank.settings import ServeSettings, Settings, option_help, split_list
 
 
 def _help(name: str) -> str:
@@ -16,7 +16,7 @@ def _help(name: str) -> str:
 
 
 def _list(text: str | None) -> tuple[str, ...] | None:
-    return None if text is None else tuple(part.strip() for part in text.split(",") if part.strip())
+    return None if text is None else split_list(text)
 
 
 def serve(

@@ -113,7 +113,9 @@ class Application:
             Route("/openapi.json", _openapi),
             Route("/docs", _docs),
             Mount("/docs", StaticFiles(directory=_HERE / "docs")),
-            Mount("/", StaticFiles(directory=_HERE / "ui", html=True)),
+            Route("/", _page),
+            Route("/favicon.svg", _icon),
+            *(Mount(f"/{folder}", StaticFiles(directory=_HERE / "ui" / folder)) for folder in ("css", "js")),
         ]
 
     def _middleware(self) -> list[Middleware]:
@@ -167,6 +169,14 @@ class Application:
 
 async def _openapi(request: Request) -> Response:
     return JSONResponse(openapi())
+
+
+async def _page(request: Request) -> Response:
+    return FileResponse(_HERE / "ui" / "index.html")
+
+
+async def _icon(request: Request) -> Response:
+    return FileResponse(_HERE / "ui" / "favicon.svg")
 
 
 async def _docs(request: Request) -> Response:

@@ -13,7 +13,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from finerank import __version__
-from finerank.errors import InvalidInput
+from finerank.errors import InvalidInput, NotFound
 from finerank.evaluation.keyword_traps import load_traps, trap_languages
 from finerank.explain import Explanation, Piece
 from finerank.serving.bodies import BaselineRequest, ExplainRequest, ModelRequest, OverlapRequest
@@ -24,7 +24,7 @@ from finerank.serving.envelope import exchange_of
 from finerank.serving.gate import Gate
 from finerank.serving.keys import Keys
 from finerank.serving.models import ServedModel
-from finerank.serving.rank import refuse
+from finerank.serving.rank import NATIVE, refuse
 from finerank.serving.reading import HUNG_UP, decode_json, read_body, read_timeout, unless_hung_up
 from finerank.serving.request import Json, ModelInfo
 from finerank.serving.service import RerankService
@@ -52,6 +52,7 @@ class OwnApi:
             "/api/overlap": self._overlap,
             "/api/text": self._text,
             "/api/health/ranking/baseline": self._baseline,
+            **({"/api/ask": self._no_store} if self._service.settings.store is None else {}),
         }
         get = {
             "/api/info": self._info,
@@ -82,7 +83,7 @@ class OwnApi:
         """The endpoint behind the keys, in the gate, its errors told in the native dialect."""
 
         async def guarded(request: Request) -> Response:
-            exchange_of(request.scope).dialect = native.__name__.rpartition(".")[2] if gated else ""
+            exchange_of(request.scope).dialect = NATIVE if gated else ""
             try:
                 (self._keys.check_administrator if administrator else self._keys.check)(request.headers)
                 if not gated:
@@ -116,6 +117,9 @@ class OwnApi:
                 f"X-Filename: {name!r} does not end with .pdf; the text of other files needs no reading here"
             )
         return JSONResponse({"passages": await asyncio.to_thread(pdf_passages, request.state.body)})
+
+    async def _no_store(self, request: Request) -> Response:
+        raise NotFound("/api/ask: this server has no store to answer from; start it with --store")
 
     async def _model(self, request: Request) -> Response:
         asked = _read(ModelRequest, request)

@@ -8,6 +8,7 @@ from finerank.errors import (
     Forbidden,
     InvalidInput,
     InvalidSetting,
+    ModelError,
     NotFound,
     Overloaded,
     RequestRefused,
@@ -20,6 +21,7 @@ from finerank.serving.request import Problem
 _KINDS: tuple[tuple[type[Exception], str], ...] = (
     (InvalidInput, "invalid"),
     (InvalidSetting, "invalid"),
+    (ModelError, "invalid"),  # of a model that the caller named: see `ServedModel.ready` for the server's own
     (RequestTooLarge, "too_large"),
     (Unauthorized, "unauthorized"),
     (Forbidden, "forbidden"),

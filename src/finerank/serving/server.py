@@ -47,7 +47,10 @@ class Server:
             backlog=BACKLOG,
         )
         logger.info("listening", extra={"url": self.url})
-        _Stoppable(config, self.application, self._failures).run(sockets=[self._listener])
+        try:
+            _Stoppable(config, self.application, self._failures).run(sockets=[self._listener])
+        finally:
+            self._listener.close()
         if self._failures:
             raise FinerankError(self._failures[0])
 

@@ -154,7 +154,8 @@ class RerankService:
             raise error
         logger.warning("failed open", extra={"error": str(error)})
         reason = f"not reranked, this is the order given: {error}"
-        return [Answer(request, _unranked(request, self.models.default.name, reason)) for request in requests]
+        name = self.models.named(requests[0].model).name
+        return [Answer(request, _unranked(request, name, reason)) for request in requests]
 
 
 @dataclass(eq=False, slots=True)
