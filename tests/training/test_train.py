@@ -271,7 +271,9 @@ def test_lora_is_merged_into_a_model_like_any_other(tiny_model: Path, make_lists
     assert "bert.encoder.layer.0.attention.self.query.weight" in moved
     assert "classifier.weight" in moved
     assert "bert.embeddings.word_embeddings.weight" not in moved
-    np.testing.assert_allclose(logits(tmp_path / "out" / "model", probe.examples), probe.logits, atol=1e-4)
+    np.testing.assert_allclose(
+        logits(tmp_path / "out" / "model", probe.examples, dtype="fp32"), probe.logits, atol=1e-4
+    )
 
 
 def test_frozen_embeddings_stay(tiny_model: Path, make_lists: MakeLists, tmp_path: Path):
