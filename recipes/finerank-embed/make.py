@@ -1,7 +1,7 @@
-"""finerank-embed: a static embedder, one vector a token, distilled with model2vec from finerank-mini's encoder.
+"""finerank-embed: a static embedder, one vector a token, distilled with model2vec from multilingual-e5-small.
 
-python recipes/finerank-mini/start.py ENCODER DATA runs/start12 --layers 12
-python recipes/finerank-embed/make.py runs/start12 src/finerank/models/finerank-embed
+python recipes/finerank-mini/trim.py ENCODER DATA runs/trimmed
+python recipes/finerank-embed/make.py runs/trimmed src/finerank/models/finerank-embed
 """
 
 import argparse

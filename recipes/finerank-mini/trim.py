@@ -1,9 +1,9 @@
-"""The start of finerank-mini: an encoder with fewer words and layers, and a scoring head that knows nothing yet.
+"""multilingual-e5-small with fewer words.
 
-    python recipes/finerank-mini/start.py ENCODER DATA OUT --vocabulary 64000 --layers 6
+    python recipes/finerank-mini/trim.py ENCODER DATA OUT --vocabulary 64000
 
-ENCODER is a folder of multilingual-e5-small (BERT's layout, XLM-RoBERTa's SentencePiece vocabulary). Kept are the
-special tokens, every character, and the pieces that DATA's languages use most, each language counting the same.
+ENCODER is its folder (BERT's layout, XLM-RoBERTa's SentencePiece vocabulary). Kept are the special tokens, every
+character, and the pieces that DATA's languages use most, each language counting the same.
 """
 
 import argparse
@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 
+WORDS = "embeddings.word_embeddings.weight"
 SPECIALS = ("<s>", "<pad>", "</s>", "<unk>", "<mask>")
 CHARACTERS_COUNTED = 1200
 TEXTS_AT_ONCE = 2000
-HEAD_STD = 0.02
 
 
 def count_pieces(tokenizer: Tokenizer, data: Path) -> dict[str, NDArray[np.int64]]:
@@ -58,25 +58,7 @@ def trim_tokenizer(described: dict[str, Any], kept: NDArray[np.int64]) -> dict[s
     return described
 
 
-def trim_weights(weights: dict[str, torch.Tensor], kept: NDArray[np.int64], layers: int) -> dict[str, torch.Tensor]:
-    """The first `layers` layers and the words kept, under the names of a BERT classifier, with a new head."""
-    trimmed = {}
-    for name, weight in weights.items():
-        if ".layer." in name and int(name.split(".")[2]) >= layers:
-            continue
-        rows = weight[torch.from_numpy(kept)] if name == "embeddings.word_embeddings.weight" else weight
-        trimmed[f"bert.{name}"] = rows.contiguous()
-    hidden = weights["embeddings.LayerNorm.weight"].shape[0]
-    generator = torch.Generator().manual_seed(0)
-    return trimmed | {
-        "bert.pooler.dense.weight": torch.eye(hidden) + HEAD_STD * torch.randn(hidden, hidden, generator=generator),
-        "bert.pooler.dense.bias": torch.zeros(hidden),
-        "classifier.weight": HEAD_STD * torch.randn(1, hidden, generator=generator),
-        "classifier.bias": torch.zeros(1),
-    }
-
-
-def make_start(encoder: Path, data: Path, out: Path, vocabulary: int, layers: int) -> None:
+def trim(encoder: Path, data: Path, out: Path, vocabulary: int) -> None:
     tokenizer = Tokenizer.from_file(str(encoder / "tokenizer.json"))
     tokenizer.no_truncation()
     tokenizer.no_padding()
@@ -87,17 +69,11 @@ def make_start(encoder: Path, data: Path, out: Path, vocabulary: int, layers: in
     out.mkdir(parents=True, exist_ok=True)
     trimmed = trim_tokenizer(described, kept)
     (out / "tokenizer.json").write_text(json.dumps(trimmed, ensure_ascii=False), encoding="utf-8")
-    weights = trim_weights(load_file(encoder / "model.safetensors"), kept, layers)
+    weights = load_file(encoder / "model.safetensors")
+    weights[WORDS] = weights[WORDS][torch.from_numpy(kept)].contiguous()
     save_file(weights, out / "model.safetensors", metadata={"format": "pt"})
     config = json.loads((encoder / "config.json").read_text(encoding="utf-8"))
-    config |= {
-        "architectures": ["BertForSequenceClassification"],
-        "num_labels": 1,
-        "num_hidden_layers": layers,
-        "vocab_size": len(kept),
-        "type_vocab_size": len(weights["bert.embeddings.token_type_embeddings.weight"]),
-        "pad_token_id": 1,
-    }
+    config |= {"vocab_size": len(kept), "pad_token_id": 1}
     (out / "config.json").write_text(json.dumps(config, indent=1), encoding="utf-8")
     coverage = {lang: round(float(count[kept].sum() / count.sum()), 4) for lang, count in counts.items()}
     print(f"{len(kept)} pieces in {out}; share of each language's pieces kept whole: {coverage}")
@@ -109,6 +85,5 @@ if __name__ == "__main__":
     parser.add_argument("data", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("--vocabulary", type=int, default=64_000)
-    parser.add_argument("--layers", type=int, default=6)
     options = parser.parse_args()
-    make_start(options.encoder, options.data, options.out, options.vocabulary, options.layers)
+    trim(options.encoder, options.data, options.out, options.vocabulary)
