@@ -277,10 +277,20 @@ def test_lora_is_merged_into_a_model_like_any_other(tiny_model: Path, make_lists
 
 
 def test_frozen_embeddings_stay(tiny_model: Path, make_lists: MakeLists, tmp_path: Path):
-    train(str(tiny_model), make_lists(8), tmp_path / "out", settings=replace(QUICK, freeze_embeddings=True))
+    train(str(tiny_model), make_lists(8), tmp_path / "out", settings=replace(QUICK, embeddings_rate=0))
     before, after = load_file(tiny_model / "model.safetensors"), weights(tmp_path / "out")
     unmoved = {name for name in before if torch.equal(before[name], after[name])}
     assert unmoved == {"bert.embeddings.word_embeddings.weight"}
+
+
+def test_embeddings_take_larger_steps(tiny_model: Path, make_lists: MakeLists, tmp_path: Path):
+    words = "bert.embeddings.word_embeddings.weight"
+    before, moved = load_file(tiny_model / "model.safetensors")[words], []
+    for rate in (1.0, 5.0):
+        settings = replace(QUICK, embeddings_rate=rate, max_steps=1)
+        train(str(tiny_model), make_lists(8), tmp_path / str(rate), settings=settings)
+        moved.append(float((weights(tmp_path / str(rate))[words] - before).abs().max()))
+    assert moved[1] == pytest.approx(5 * moved[0], rel=0.01)
 
 
 def test_bf16_trains_weights_of_full_precision(tiny_model: Path, make_lists: MakeLists, tmp_path: Path):

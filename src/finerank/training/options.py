@@ -37,7 +37,7 @@ class TrainSettings:
         "auto", "bf16 on GPUs that have it, fp16 on others, fp32 on a CPU; or one of these; weights stay fp32"
     )
     lora_rank: int = option(0, "train low-rank adapters of this rank, and merge them; 0 trains every weight")
-    freeze_embeddings: bool = option(False, "leave the word embeddings as they are")
+    embeddings_rate: float = option(1.0, "of the word embeddings, times the learning rate; 0 leaves them as they are")
     dropout: float | None = option(None, "of every layer; unset is the model's own")
     evaluate_every: int = option(200, "steps between evaluations on the dev lists, and between checkpoints")
     log_every: int = option(10, "steps between figures in the log")
@@ -55,7 +55,7 @@ class TrainSettings:
         for name in (*positive, "max_grad_norm"):
             if getattr(self, name) <= 0:
                 raise InvalidSetting(f"{name}={getattr(self, name)}: must be above 0")
-        for name in ("max_steps", "lora_rank", "weight_decay", "seed"):
+        for name in ("max_steps", "lora_rank", "embeddings_rate", "weight_decay", "seed"):
             if getattr(self, name) < 0:
                 raise InvalidSetting(f"{name}={getattr(self, name)}: must be 0 or more")
         for name in ("warmup", "distill_weight", "dropout"):

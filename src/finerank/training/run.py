@@ -225,6 +225,7 @@ def _trainer(plan: Plan, args: TrainingArguments, out: Path, bar: TrainingBar) -
         plan.dev,
         callbacks,
         plan.collator(collator) if plan.collator else None,
+        settings.embeddings_rate,
     )
 
 
@@ -239,7 +240,7 @@ def _prepare(model: Any, settings: TrainSettings, device: str) -> torch.nn.Modul
         for module in model.modules():
             if isinstance(module, torch.nn.Dropout):
                 module.p = settings.dropout
-    if settings.freeze_embeddings:
+    if not settings.embeddings_rate:
         model.get_input_embeddings().weight.requires_grad_(False)
     if settings.lora_rank:
         return _with_lora(model, settings.lora_rank)

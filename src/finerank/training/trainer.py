@@ -97,6 +97,7 @@ class ListTrainer(Trainer):  # type: ignore[misc]  # transformers is untyped
         dev: Sequence[Example],
         callbacks: Sequence[TrainerCallback] = (),
         train_collator: Collator | None = None,
+        embeddings_rate: float = 1.0,
     ) -> None:
         super().__init__(
             model=scorer,
@@ -108,6 +109,7 @@ class ListTrainer(Trainer):  # type: ignore[misc]  # transformers is untyped
         )
         self.pop_callback(PrinterCallback)  # prints dicts on standard output, which is the caller's
         self._collator = collator
+        self._embeddings_rate = embeddings_rate
         self._dev = [shuffle_passages(example, np.random.default_rng(index)) for index, example in enumerate(dev)]
         self._figures: defaultdict[str, list[Tensor]] = defaultdict(list)
 
@@ -118,6 +120,18 @@ class ListTrainer(Trainer):  # type: ignore[misc]  # transformers is untyped
         for name, value in self.model.figures.items():
             self._figures[name].append(value)
         return (loss, scores) if return_outputs else loss
+
+    def create_optimizer(self, *args: Any) -> torch.optim.Optimizer:  # noqa: ANN401 - the Trainer's own signature
+        """With word embeddings in a group of their own: a word is seen in few steps, and may need larger ones."""
+        optimizer: torch.optim.Optimizer = super().create_optimizer(*args)
+        words = self.model.model.get_input_embeddings().weight
+        for group in optimizer.param_groups:
+            if any(parameter is words for parameter in group["params"]) and self._embeddings_rate != 1:
+                group["params"] = [parameter for parameter in group["params"] if parameter is not words]
+                rate = group["lr"] * self._embeddings_rate
+                optimizer.add_param_group({**group, "params": [words], "lr": rate})
+                break
+        return optimizer
 
     def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:  # noqa: ANN401
         """Adds the scorer's figures, averaged, to what is logged of the training loss."""
