@@ -61,7 +61,7 @@ struct Batch {
   const std::int32_t* starts;
   int pairs, tokens;
   float* x;       // [tokens][width], the residual stream
-  float* qkv;     // [tokens][3 * attention]
+  float* qkv;     // [3 * heads][tokens][head_width]: what a head attends with lies together
   float* ctx;     // [tokens][attention]
   float* logits;  // [pairs]
 };
