@@ -95,6 +95,8 @@ struct Kernels {
   void (*pass)(const Model&, const Batch&, int layer, int first, int last, Scratch&);
   // Pairs [first, last): the last layer for their first tokens, and the head.
   void (*finish)(const Model&, const Batch&, int first, int last, Scratch&);
+  // Nothing but products, for as many tiles: returns the operations, for a benchmark to set the others' against.
+  double (*products_alone)(int tiles);
 };
 
 static inline int padded(int size) { return (size + kPanel - 1) / kPanel * kPanel; }
