@@ -18,15 +18,19 @@ using finerank::Model;
 using finerank::padded;
 using finerank::Scratch;
 
+// Row `row` of a head's queries; of its keys with `head` + heads, and of its values with `head` + 2 heads.
+inline float* projected(const Model& model, const Batch& batch, int head, int row) {
+  return batch.qkv + (static_cast<long>(head) * batch.tokens + row) * model.head_width;
+}
+
 // keys [count][head] to a Linear of head -> keys, padded with the last key, and what a unit of them is worth.
-inline Linear packed_keys(Int16, const float* keys, long stride, int count, int width, Scratch& scratch,
-                          float& worth_of_unit) {
+inline Linear packed_keys(Int16, const float* keys, int count, int width, Scratch& scratch, float& worth_of_unit) {
   Floats top = all(0.0f);
   float longest = 0.0f;
   for (int key = 0; key < count; ++key) {
     Floats squares = all(0.0f);
     for (int i = 0; i < width; i += kLanes) {
-      const Floats v = load(keys + key * stride + i);
+      const Floats v = load(keys + static_cast<long>(key) * width + i);
       top = max(top, absolute(v));
       squares = fma(v, v, squares);
     }
@@ -39,7 +43,7 @@ inline Linear packed_keys(Int16, const float* keys, long stride, int count, int 
   alignas(64) std::int32_t row[512];
   const int total = padded(count), pairs = width / 2;
   for (int key = 0; key < total; ++key) {
-    const float* source = keys + (key < count ? key : count - 1) * stride;
+    const float* source = keys + static_cast<long>(key < count ? key : count - 1) * width;
     for (int i = 0; i < width; i += kLanes)
       store_narrow(reinterpret_cast<std::int16_t*>(row) + i, mul(load(source + i), all(rate)));
     std::int32_t* column = out + static_cast<long>(key / kPanel) * pairs * kPanel + key % kPanel;
@@ -48,13 +52,12 @@ inline Linear packed_keys(Int16, const float* keys, long stride, int count, int 
   return {width, total, width, scratch.keys, nullptr, nullptr};
 }
 
-inline Linear packed_keys(Fp32, const float* keys, long stride, int count, int width, Scratch& scratch,
-                          float& worth_of_unit) {
+inline Linear packed_keys(Fp32, const float* keys, int count, int width, Scratch& scratch, float& worth_of_unit) {
   worth_of_unit = 1.0f;
   auto* out = static_cast<float*>(scratch.keys);
   const int total = padded(count);
   for (int key = 0; key < total; ++key) {
-    const float* source = keys + (key < count ? key : count - 1) * stride;
+    const float* source = keys + static_cast<long>(key < count ? key : count - 1) * width;
     float* column = out + static_cast<long>(key / kPanel) * width * kPanel + key % kPanel;
     for (int i = 0; i < width; ++i) column[i * kPanel] = source[i];
   }
@@ -62,7 +65,7 @@ inline Linear packed_keys(Fp32, const float* keys, long stride, int count, int w
 }
 
 // values [count][head] to a Linear of keys -> head, in chunks of keys.
-inline Linear packed_values(Int16, const float* values, long stride, int count, int width, Scratch& scratch) {
+inline Linear packed_values(Int16, const float* values, int count, int width, Scratch& scratch) {
   auto* out = static_cast<std::int16_t*>(scratch.values);
   const int total = padded(count);
   for (int start = 0, chunk = 0; start < total; start += kKeyChunk, ++chunk) {
@@ -71,7 +74,7 @@ inline Linear packed_values(Int16, const float* values, long stride, int count, 
     for (int column = 0; column < width; column += kLanes) {
       Floats top = all(0.0f), squares = all(0.0f);
       for (int key = start; key < real; ++key) {
-        const Floats v = load(values + key * stride + column);
+        const Floats v = load(values + static_cast<long>(key) * width + column);
         top = max(top, absolute(v));
         squares = fma(v, v, squares);
       }
@@ -85,8 +88,8 @@ inline Linear packed_values(Int16, const float* values, long stride, int count, 
       std::int16_t* panel = out + static_cast<long>(start) * width + static_cast<long>(column / kPanel) * depth * kPanel +
                             (column % kPanel) * 2;
       for (int key = start; key < end; key += 2) {
-        const Floats even = key < real ? mul(load(values + key * stride + column), rate) : all(0.0f);
-        const Floats odd = key + 1 < real ? mul(load(values + (key + 1) * stride + column), rate) : all(0.0f);
+        const Floats even = key < real ? mul(load(values + static_cast<long>(key) * width + column), rate) : all(0.0f);
+        const Floats odd = key + 1 < real ? mul(load(values + (key + 1L) * width + column), rate) : all(0.0f);
         store_narrow_pairs(panel + static_cast<long>(key - start) * kPanel, even, odd);
       }
     }
@@ -94,7 +97,7 @@ inline Linear packed_values(Int16, const float* values, long stride, int count, 
   return {total, width, kKeyChunk, scratch.values, scratch.value_scale, nullptr};
 }
 
-inline Linear packed_values(Fp32, const float* values, long stride, int count, int width, Scratch& scratch) {
+inline Linear packed_values(Fp32, const float* values, int count, int width, Scratch& scratch) {
   auto* out = static_cast<float*>(scratch.values);
   const int total = padded(count);
   for (int start = 0; start < total; start += kKeyChunk) {
@@ -103,7 +106,7 @@ inline Linear packed_values(Fp32, const float* values, long stride, int count, i
       float* panel = out + static_cast<long>(start) * width + static_cast<long>(column) * (end - start);
       for (int key = start; key < end; ++key, panel += kPanel)
         for (int i = 0; i < kPanel; i += kLanes)
-          store(panel + i, key < count ? load(values + key * stride + column + i) : all(0.0f));
+          store(panel + i, key < count ? load(values + static_cast<long>(key) * width + column + i) : all(0.0f));
     }
   }
   return {total, width, kKeyChunk, scratch.values, nullptr, nullptr};
@@ -117,22 +120,23 @@ inline Floats floats_of(const float* sums) { return load(sums); }
 template <class Sum>
 float exponentials(const Sum* sums, Floats unit, Floats top, int first, int end, int count, Floats& total,
                    float* scores) {
-  Floats squares = all(0.0f);
+  Floats squares = all(0.0f), whole = total;  // whole: `total` might be among `scores`, as the compiler sees it
   for (int i = first; i < end; i += kLanes) {
     Floats e = exp2_of_negative(mul(sub(floats_of(sums + i), top), unit));
     if (i + kLanes > count) e = first_lanes(e, count > i ? count - i : 0);
-    total = add(total, e);
+    whole = add(whole, e);
     squares = fma(e, e, squares);
     store(scores + i, e);
   }
+  total = whole;
   return sum(squares);
 }
 
-template <class Sum>
-Floats largest_of(const Sum* sums, int total) {
-  Floats top = floats_of(sums);
-  for (int i = kLanes; i < total; i += kLanes) top = max(top, floats_of(sums + i));
-  return all(largest(top));
+inline float largest_of(const std::int32_t* sums, int total) { return static_cast<float>(largest_int(sums, total)); }
+inline float largest_of(const float* sums, int total) {
+  Floats top = load(sums);
+  for (int i = kLanes; i < total; i += kLanes) top = max(top, load(sums + i));
+  return largest(top);
 }
 
 // Rows of scores as a product takes them, a chunk of keys at a time.
@@ -150,41 +154,58 @@ inline Rows<Fp32> shares_of(Fp32, const Scratch& scratch, int total, int first, 
   return {scratch.scores + first, total, nullptr};
 }
 
+// What a block of query rows makes of the sums of all keys: in `scratch` the exponentials as the second product takes
+// them, and in `share` what one of each row is of its whole. Step by step for all rows, not row by row: the end of a row
+// waits for its last sum, and the next row's can go on meanwhile.
+template <class P>
+void softmax(int rows, int count, int total, const float* units, Scratch& scratch, float* share) {
+  const auto* sums = reinterpret_cast<const typename P::Sum*>(scratch.scores);
+  float tops[kQueryRows];
+  Floats wholes[kQueryRows];
+  for (int row = 0; row < rows; ++row) {
+    tops[row] = largest_of(sums + static_cast<long>(row) * total, total);
+    wholes[row] = all(0.0f);
+  }
+  for (int chunk = 0, key = 0; key < total; ++chunk, key += kKeyChunk) {
+    const int end = total - key < kKeyChunk ? total : key + kKeyChunk;
+    float squares[kQueryRows];
+    for (int row = 0; row < rows; ++row) {
+      const long place = static_cast<long>(row) * total;
+      squares[row] = exponentials(sums + place, all(units[row]), all(tops[row]), key, end, count, wholes[row],
+                                  scratch.scores + place);
+    }
+    for (int row = 0; row < rows; ++row) {
+      const long place = static_cast<long>(row) * total;
+      keep_shares(P{}, scratch.scores + place, key, end, squares[row], scratch.shares + place,
+                  scratch.share_scale[chunk * kQueryRows + row]);
+    }
+  }
+  for (int row = 0; row < rows; ++row) share[row] = 1.0f / sum(wholes[row]);
+}
+
 template <class P>
 void attend_head(const Model& model, const Batch& batch, int pair, int head, Scratch& scratch) {
   const int start = batch.starts[pair], count = batch.starts[pair + 1] - start, total = padded(count);
   const int attention = model.attention, width = model.head_width;
-  const long stride = 3L * attention;
-  const float* q = batch.qkv + start * stride + static_cast<long>(head) * width;
   float unit;
-  const Linear keys = packed_keys(P{}, q + attention, stride, count, width, scratch, unit);
-  const Linear values = packed_values(P{}, q + 2 * attention, stride, count, width, scratch);
+  const Linear keys =
+      packed_keys(P{}, projected(model, batch, model.heads + head, start), count, width, scratch, unit);
+  const Linear values =
+      packed_values(P{}, projected(model, batch, 2 * model.heads + head, start), count, width, scratch);
   unit *= kLog2E / __builtin_sqrtf(static_cast<float>(model.head));
   float* ctx = batch.ctx + static_cast<long>(start) * attention + static_cast<long>(head) * width;
-  auto* sums = reinterpret_cast<typename P::Sum*>(scratch.scores);
-  for (int first = 0; first < count; first += kQueryRows) {
+  for (int first = 0; first < count; first += kQueryRows, ctx += static_cast<long>(kQueryRows) * attention) {
     const int rows = count - first < kQueryRows ? count - first : kQueryRows;
-    const Rows<P> queries = prepared(P{}, q + first * stride, stride, rows, width, scratch.narrow, scratch.row_scale);
-    multiply_raw<P>(queries, rows, keys, sums, total);
-    float share[kQueryRows];
-    for (int row = 0; row < rows; ++row) {
-      const long place = static_cast<long>(row) * total;
-      const Floats row_unit = all(queries.scale ? unit * queries.scale[row] : unit);
-      const Floats top = largest_of(sums + place, total);
-      Floats whole = all(0.0f);
-      for (int chunk = 0, key = 0; key < total; ++chunk, key += kKeyChunk) {
-        const int end = total - key < kKeyChunk ? total : key + kKeyChunk;
-        const float squares =
-            exponentials(sums + place, row_unit, top, key, end, count, whole, scratch.scores + place);
-        keep_shares(P{}, scratch.scores + place, key, end, squares, scratch.shares + place,
-                    scratch.share_scale[chunk * kQueryRows + row]);
-      }
-      share[row] = 1.0f / sum(whole);
-    }
+    const Rows<P> queries = prepared(P{}, projected(model, batch, head, start + first), width, rows, width,
+                                     scratch.narrow, scratch.row_scale);
+    multiply_raw<P>(queries, rows, keys, reinterpret_cast<typename P::Sum*>(scratch.scores), total);
+    float units[kQueryRows], share[kQueryRows];
+    for (int row = 0; row < rows; ++row) units[row] = queries.scale ? unit * queries.scale[row] : unit;
+    softmax<P>(rows, count, total, units, scratch, share);
     for (int chunk = 0, key = 0; key < total; ++chunk, key += kKeyChunk)
       multiply<P>(shares_of(P{}, scratch, total, key, chunk), rows, values, chunk, 0, width,
                   [&](int row, int column, Floats value) {
-                    float* place = ctx + static_cast<long>(first + row) * attention + column;
+                    float* place = ctx + static_cast<long>(row) * attention + column;
                     value = mul(value, all(share[row]));
                     store(place, chunk ? add(load(place), value) : value);
                   });
@@ -195,26 +216,26 @@ void attend_head(const Model& model, const Batch& batch, int pair, int head, Scr
 inline void attend_first(const Model& model, const Batch& batch, int pair, const float* q, float* ctx,
                          Scratch& scratch) {
   const int start = batch.starts[pair], count = batch.starts[pair + 1] - start;
-  const int attention = model.attention, width = model.head_width;
-  const long stride = 3L * attention;
+  const int width = model.head_width;
   const Floats unit = all(kLog2E / __builtin_sqrtf(static_cast<float>(model.head)));
   for (int head = 0; head < model.heads; ++head, q += width, ctx += width) {
-    const float* keys = batch.qkv + start * stride + attention + static_cast<long>(head) * width;
+    const float* keys = projected(model, batch, model.heads + head, start);
+    const float* values = projected(model, batch, 2 * model.heads + head, start);
     const int total = padded(count);
     for (int key = 0; key < total; ++key) {
       Floats dot = all(0.0f);
-      const float* source = keys + (key < count ? key : count - 1) * stride;
+      const float* source = keys + static_cast<long>(key < count ? key : count - 1) * width;
       for (int i = 0; i < width; i += kLanes) dot = fma(load(q + i), load(source + i), dot);
       scratch.scores[key] = sum(dot);
     }
-    const Floats top = largest_of(scratch.scores, total);
+    const Floats top = all(largest_of(scratch.scores, total));
     Floats whole = all(0.0f);
     exponentials(scratch.scores, unit, top, 0, total, count, whole, scratch.scores);
     const Floats share = all(1.0f / sum(whole));
     for (int i = 0; i < width; i += kLanes) {
       Floats value = all(0.0f);
       for (int key = 0; key < count; ++key)
-        value = fma(all(scratch.scores[key]), load(keys + attention + key * stride + i), value);
+        value = fma(all(scratch.scores[key]), load(values + static_cast<long>(key) * width + i), value);
       store(ctx + i, mul(value, share));
     }
   }

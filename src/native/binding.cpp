@@ -5,6 +5,8 @@
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
+#include <algorithm>
+#include <chrono>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -61,6 +63,20 @@ class Weights {
  private:
   const Arrays& arrays_;
 };
+
+// Operations per second of one thread that does nothing but products: what no pass can exceed.
+double peak(const std::string& instruction_set, bool int16) {
+  constexpr int kTiles = 2000, kTries = 50;  // the best of 50 times about a millisecond: others use the processor too
+  const Kernels& kernels = kernels_for(instruction_set, int16);
+  const nb::gil_scoped_release release;
+  double best = 0;
+  for (int i = 0; i < kTries; ++i) {
+    const auto start = std::chrono::steady_clock::now();
+    const double operations = kernels.products_alone(kTiles);
+    best = std::max(best, operations / std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
+  }
+  return best;
+}
 
 // A packed model and the kernels that run it. `forward` may be called from several threads at once.
 class Engine {
@@ -158,6 +174,7 @@ NB_MODULE(_native, module) {
   using namespace nb::literals;
   using finerank::Engine;
   module.def("instruction_sets", &finerank::instruction_sets);
+  module.def("peak", &finerank::peak, "instruction_set"_a, nb::kw_only(), "int16"_a);
   nb::class_<Engine>(module, "Engine")
       .def(nb::init<finerank::Arrays, const std::string&, bool, int, int, int, int, int, float, bool>(), "arrays"_a,
            "instruction_set"_a, nb::kw_only(), "int16"_a, "hidden"_a, "heads"_a, "inner"_a, "layers"_a, "chunk"_a,

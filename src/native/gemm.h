@@ -99,11 +99,17 @@ constexpr int kColumns = kPanel;
 constexpr int kColumns = kPanel / 2;
 #endif
 
-// R rows times `kColumns` columns of a panel, over `steps` steps. Never inlined: inside a larger function GCC spills the
-// sums, at half the speed.
+#if defined(__clang__)
+#define FINERANK_ALONE __attribute__((noinline))
+#else
+#define FINERANK_ALONE __attribute__((noinline, noclone))
+#endif
+
+// R rows times `kColumns` columns of a panel, over `steps` steps. Neither inlined nor specialised: inside a larger
+// function, or for a known number of steps, GCC spills the sums, at half the speed.
 template <class P, int R>
-__attribute__((noinline)) void block_of_sums(const typename P::Value* x, long stride, const typename P::Value* w, int steps,
-                   typename P::Sum* out, long out_stride) {
+FINERANK_ALONE void block_of_sums(const typename P::Value* x, long stride, const typename P::Value* w, int steps,
+                                  typename P::Sum* out, long out_stride) {
   constexpr int kVector = kColumns / 2 * P::kStep;
   typename P::Vector sums[R][2];
 #pragma GCC unroll 12
@@ -147,6 +153,20 @@ void tile(const typename P::Value* x, int rows, long stride, const typename P::V
     else tile_of<P, 1>(x, stride, w, steps, out, out_stride);
     rows -= taken, x += taken * stride, out += taken * out_stride;
   }
+}
+
+// The most that products can reach: one whole tile after another, all that they read in the L1 cache. Returns how many
+// operations that was.
+template <class P>
+double products_alone(int tiles) {
+  constexpr int kSteps = 128;
+  alignas(64) typename P::Value x[kTileRows * kSteps * P::kStep] = {}, w[kPanel * kSteps * P::kStep] = {};
+  Tile<typename P::Sum> sums;
+  for (int i = 0; i < tiles; ++i) {
+    tile<P>(x, kTileRows, kSteps * P::kStep, w, kSteps, sums.sums, kPanel);
+    asm volatile("" : : "r"(x), "r"(w), "r"(sums.sums) : "memory");  // someone reads and writes them: do it again
+  }
+  return 2.0 * tiles * kTileRows * kPanel * kSteps * P::kStep;
 }
 
 // The sums of `rows` rows and all columns of a Linear of one chunk, as they are.

@@ -61,7 +61,7 @@ struct Batch {
   const std::int32_t* starts;
   int pairs, tokens;
   float* x;       // [tokens][width], the residual stream
-  float* qkv;     // [tokens][3 * attention]
+  float* qkv;     // [3 * heads][tokens][head_width]: what a head attends with lies together
   float* ctx;     // [tokens][attention]
   float* logits;  // [pairs]
 };
@@ -95,6 +95,8 @@ struct Kernels {
   void (*pass)(const Model&, const Batch&, int layer, int first, int last, Scratch&);
   // Pairs [first, last): the last layer for their first tokens, and the head.
   void (*finish)(const Model&, const Batch&, int first, int last, Scratch&);
+  // Nothing but products, for as many tiles: returns the operations, for a benchmark to set the others' against.
+  double (*products_alone)(int tiles);
 };
 
 static inline int padded(int size) { return (size + kPanel - 1) / kPanel * kPanel; }

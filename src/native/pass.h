@@ -56,12 +56,12 @@ void feed_forward(const Model& model, const Layer& layer, float* x, int rows, Sc
 // What rows attend with: all three, or, before the last layer, keys and values.
 template <class P>
 void attend_with(const Model& model, const Batch& batch, int layer, int first, int rows, Scratch& scratch) {
-  const int attention = model.attention, width = model.width;
+  const int width = model.width;
   const float* x = batch.x + static_cast<long>(first) * width;
   const Rows<P> inputs = prepared(P{}, x, width, rows, width, scratch.narrow, scratch.row_scale);
-  const int from = layer == model.layers - 1 ? attention : 0;
-  project(inputs, rows, model.layer[layer].qkv, from, 3 * attention, batch.qkv + 3L * attention * first,
-          3L * attention);
+  for (int head = layer == model.layers - 1 ? model.heads : 0; head < 3 * model.heads; ++head)
+    project(inputs, rows, model.layer[layer].qkv, head * model.head_width, (head + 1) * model.head_width,
+            projected(model, batch, head, first), model.head_width);
 }
 
 inline void embed(const Model& model, const Batch& batch, int token, int position) {

@@ -66,11 +66,11 @@ inline void fetch_next_panel(const float* place) {
   _mm_prefetch(reinterpret_cast<const char*>(place + kPanel), _MM_HINT_T0);
 }
 
-// out[row] = inputs[row] W^T + b over columns [first, last) of a Linear of one chunk.
+// out[row] = inputs[row] W^T + b over columns [first, last) of a Linear of one chunk; `first` goes where `out` points.
 template <class P>
 void project(const Rows<P>& inputs, int rows, const Linear& linear, int first, int last, float* out, long stride) {
   multiply<P>(inputs, rows, linear, 0, first, last, [&](int row, int column, Floats value) {
-    float* place = out + row * stride + column;
+    float* place = out + row * stride + column - first;
     fetch_next_panel(place);
     store(place, add(value, load(linear.bias + column)));
   });

@@ -41,6 +41,14 @@ inline Floats first_lanes(Floats a, int count) {  // zeros from lane `count` on
 }
 inline float sum(Floats a) { return _mm512_reduce_add_ps(a); }
 inline float largest(Floats a) { return _mm512_reduce_max_ps(a); }
+inline std::int32_t largest_int(const std::int32_t* p, int count) {  // of a multiple of 32
+  __m512i even = _mm512_loadu_si512(p), odd = _mm512_loadu_si512(p + 16);
+  for (int i = 32; i < count; i += 32) {
+    even = _mm512_max_epi32(even, _mm512_loadu_si512(p + i));
+    odd = _mm512_max_epi32(odd, _mm512_loadu_si512(p + i + 16));
+  }
+  return _mm512_reduce_max_epi32(_mm512_max_epi32(even, odd));
+}
 inline Floats from_ints(const std::int32_t* p) { return _mm512_cvtepi32_ps(_mm512_loadu_si512(p)); }
 inline void store_narrow(std::int16_t* p, Floats v) {
   _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtsepi32_epi16(_mm512_cvtps_epi32(v)));
@@ -86,6 +94,14 @@ inline float largest(Floats a) {
   __m128 s = _mm_max_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
   s = _mm_max_ps(s, _mm_movehl_ps(s, s));
   return _mm_cvtss_f32(_mm_max_ss(s, _mm_movehdup_ps(s)));
+}
+inline std::int32_t largest_int(const std::int32_t* p, int count) {  // of a multiple of 32
+  const auto at = [p](int i) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p + i)); };
+  __m256i top = at(0);
+  for (int i = 8; i < count; i += 8) top = _mm256_max_epi32(top, at(i));
+  __m128i half = _mm_max_epi32(_mm256_castsi256_si128(top), _mm256_extracti128_si256(top, 1));
+  half = _mm_max_epi32(half, _mm_shuffle_epi32(half, 0x4E));
+  return _mm_cvtsi128_si32(_mm_max_epi32(half, _mm_shuffle_epi32(half, 0xB1)));
 }
 inline Floats from_ints(const std::int32_t* p) {
   return _mm256_cvtepi32_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));

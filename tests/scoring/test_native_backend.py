@@ -525,6 +525,16 @@ def test_the_quota_of_a_control_group_limits_the_threads(tmp_path, files, cpus):
     assert processor._quota(tmp_path) == cpus
 
 
+@pytest.mark.parametrize("int16", [True, False])
+def test_the_peak_of_an_instruction_set_can_be_measured(int16):
+    from finerank.scoring import _native
+
+    for instruction_set in instruction_sets():
+        assert _native.peak(instruction_set, int16=int16) > 0
+    with pytest.raises(ValueError, match="no avx1024"):
+        _native.peak("avx1024", int16=int16)
+
+
 def test_tokens_the_engine_cannot_place_are_refused(make_model):
     files = find_model(make_model("bert"), backend="native")
     backend = opened(files)

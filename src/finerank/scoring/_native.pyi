@@ -5,6 +5,7 @@ from numpy import float32, int32
 from numpy.typing import NDArray
 
 def instruction_sets() -> list[str]: ...
+def peak(instruction_set: str, *, int16: bool) -> float: ...
 
 class Engine:
     def __init__(
