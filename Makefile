@@ -4,19 +4,20 @@ PYTHON ?= python3
 # A CPU build of torch where the package index offers one, else the usual build.
 TORCH ?= 2.13.0
 BIN := .venv/bin
+MINILM := .assets/ms-marco-MiniLM-L-12-v2-int8/model.onnx
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 BENCH_PIP = $(@D)/bin/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format bench model mini clean
+.PHONY: help demo test check format bench mini clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
 
-demo: .venv/base model ## set up, and rank real text with a real model
+demo: .venv/base ## set up, and rank real text with a real model
 	@$(BIN)/finerank demo $(if $(LANG_),--lang $(LANG_))
 
-test: .venv/dev .venv/chromium model .assets/xlm-roberta-tokenizer/tokenizer.json ## set up, and run every test
+test: .venv/dev .venv/chromium $(MINILM) .assets/xlm-roberta-tokenizer/tokenizer.json ## set up, and run every test
 	@$(BIN)/pytest -q $(ARGS)
 
 check: .venv/dev ## formatting, lint, types and the import rule
@@ -29,22 +30,20 @@ format: .venv/dev ## format the code and fix what ruff can fix
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
-bench: .venv-bench/ready .venv-bench-optimum/ready model .assets/xlm-roberta-tokenizer/tokenizer.json ## compare with the peers; prints tables, writes benchmarks/results/
+bench: .venv-bench/ready .venv-bench-optimum/ready $(MINILM) .assets/xlm-roberta-tokenizer/tokenizer.json ## compare with the peers; prints tables, writes benchmarks/results/
 	@.venv-bench/bin/python -m benchmarks.compare $(ARGS)
 	@.venv-bench/bin/python -m benchmarks.gpu
 
-model: src/finerank/models/ms-marco-MiniLM-L-12-v2-int8/model.onnx ## fetch the default model
-
 RUN ?= runs/mini
-mini: .venv/dev model ## make finerank-mini anew; needs ENCODER= and DATA=, see recipes/finerank-mini
-	@test -n "$(ENCODER)" -a -n "$(DATA)" || (echo "give ENCODER=folder of multilingual-e5-small and DATA=folder of training data" && exit 1)
-	@$(MAKE) -f recipes/finerank-mini/Makefile ENCODER="$(ENCODER)" DATA="$(DATA)" RUN="$(RUN)" PYTHON=$(BIN)/python
+mini: .venv/dev ## make finerank-mini anew; needs READER=, ENCODER= and DATA=, see recipes/finerank-mini
+	@test -n "$(READER)" -a -n "$(ENCODER)" -a -n "$(DATA)" || (echo "give READER=folder of ms-marco-MiniLM-L-12-v2, ENCODER=folder of multilingual-e5-small and DATA=folder of training data" && exit 1)
+	@$(MAKE) -f recipes/finerank-mini/Makefile READER="$(READER)" ENCODER="$(ENCODER)" DATA="$(DATA)" RUN="$(RUN)" PYTHON=$(BIN)/python
 
 clean: ## remove what the other targets made
-	rm -rf .venv .venv-bench .venv-bench-optimum .assets src/finerank/models/ms-marco-*
+	rm -rf .venv .venv-bench .venv-bench-optimum .assets
 
-src/finerank/models/ms-marco-MiniLM-L-12-v2-int8/model.onnx: | .venv/base
-	@$(BIN)/python tools/fetch_assets.py model
+$(MINILM): | .venv/base
+	@$(BIN)/python tools/fetch_assets.py minilm
 
 .assets/xlm-roberta-tokenizer/tokenizer.json: | .venv/base
 	@$(BIN)/python tools/fetch_assets.py tokenizer

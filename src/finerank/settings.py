@@ -17,10 +17,13 @@ from typing import Any, ClassVar, Literal, Self, TypedDict, get_args, get_origin
 
 from finerank.errors import InvalidSetting
 
-DEFAULT_MODEL = "ms-marco-MiniLM-L-12-v2-int8"
+DEFAULT_MODEL = "finerank-mini"
 """The model used when none is named: a folder of `finerank/models/`, a local folder, or a hub id."""
 
-DEFAULT_MODEL_LANGUAGES = ("en",)
+DEFAULT_MODEL_LANGUAGES = (
+    *("en", "zh", "zh-hant", "ja", "ko"),
+    *("de", "fr", "es", "it", "pt", "ru", "tr", "ar", "vi", "th"),
+)
 """What the default model reads, as ISO 639-1 codes."""
 
 Dtype = Literal["auto", "fp32", "fp16", "bf16", "int16", "int8"]

@@ -47,7 +47,7 @@ def calibrated(data: Path, tmp_path: Path) -> Path:
 def test_a_fit_is_written_with_what_it_holds_for(calibrated: Path) -> None:
     assert isinstance(read_calibration(calibrated), Platt)
     fitted_on = json.loads(calibrated.read_text(encoding="utf-8"))["fitted_on"]
-    assert fitted_on["model"] == "ms-marco-MiniLM-L-12-v2-int8"
+    assert fitted_on["model"] == "finerank-mini"
     assert (fitted_on["pairs"], fitted_on["relevant"], fitted_on["queries"]) == (6, 3, 3)
     assert [path.name for path in calibrated.parent.iterdir()] == ["calibration.json"]
 
@@ -90,8 +90,8 @@ def test_batches_have_the_probability_too(calibrated: Path, tmp_path: Path) -> N
     assert result["probability"] == read_calibration(calibrated).probability(result["logit"])
 
 
-def test_a_model_of_ones_own_gets_it_in_its_folder_and_uses_it(data: Path, default_model: Path, tmp_path: Path) -> None:
-    folder = shutil.copytree(default_model, tmp_path / "model")
+def test_a_model_of_ones_own_gets_it_in_its_folder_and_uses_it(data: Path, minilm: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(minilm, tmp_path / "model")
     assert run("calibrate", data, "--model", folder).exit_code == 0
     curve = read_calibration(folder / "calibration.json")
     with Reranker.from_pretrained(folder) as reranker:
@@ -105,25 +105,25 @@ def test_a_model_of_ones_own_gets_it_in_its_folder_and_uses_it(data: Path, defau
 
 
 def test_an_old_calibration_is_not_read_for_a_new_fit(
-    data: Path, default_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    data: Path, minilm: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = shutil.copytree(default_model, tmp_path / "model")
+    folder = shutil.copytree(minilm, tmp_path / "model")
     (folder / "calibration.json").write_text("{", encoding="utf-8")
     monkeypatch.setenv("FINERANK_CALIBRATION", str(tmp_path / "nowhere.json"))
     assert run("calibrate", data, "--model", folder).exit_code == 0
     assert isinstance(read_calibration(folder / "calibration.json"), Platt)
 
 
-def test_shared_folders_are_not_written_to(data: Path, default_model: Path, tmp_path: Path) -> None:
+def test_shared_folders_are_not_written_to(data: Path, minilm: Path, tmp_path: Path) -> None:
     result = run("calibrate", data)
     assert isinstance(result.exception, InvalidSetting)
     assert "inside the installed package" in str(result.exception)
     assert "--out FOLDER" in str(result.exception)
-    assert not (default_model / "calibration.json").exists()
+    assert not (find_model().folder / "calibration.json").exists()
     snapshot = tmp_path / "models--a--b/snapshots/0123"
     snapshot.parent.mkdir(parents=True)
     (tmp_path / "models--a--b/blobs").mkdir()
-    shutil.copytree(default_model, snapshot)
+    shutil.copytree(minilm, snapshot)
     with pytest.raises(InvalidSetting, match="in the cache of downloaded models"):
         _own_folder(find_model(snapshot))
     with pytest.raises(InvalidSetting, match="has no folder"):

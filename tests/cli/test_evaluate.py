@@ -30,7 +30,7 @@ def test_a_folder_of_sets_as_json_and_as_a_file_that_is_read_back(write_set, tmp
     result = run(tmp_path, "--json", "--out", tmp_path / "out")
     document = json.loads(result.stdout)
     assert [found["name"] for found in document["sets"]] == ["one", "two"]
-    assert document["model"] == "ms-marco-MiniLM-L-12-v2-int8"
+    assert document["model"] == "finerank-mini"
     assert document["overall"][0]["reranked"]["RR@10"] == 1.0
     assert document["cost"]["pairs"] == 10
     saved = read_evaluation(tmp_path / "out/evaluation.json")

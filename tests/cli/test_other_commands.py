@@ -76,7 +76,7 @@ def test_the_doctor_finds_the_default_model_well():
     report = json.loads(result.output)
     assert report["ok"]
     by_name = {check["name"]: check for title in ("versions", "machine", "model") for check in report[title]}
-    assert "sha256" in by_name["model.onnx"]["found"]
+    assert "sha256" in by_name["model_int8.onnx"]["found"]
     assert by_name["forward"]["found"].startswith("10 pairs")
     assert report["gpu"][0]["name"] == "GPU driver"
     assert "all is well" in run("doctor").output

@@ -29,8 +29,8 @@ def xlmr(xlmr_tokenizer: Path) -> Tokenizer:
 
 
 @pytest.fixture(scope="module")
-def bert(default_model: Path) -> Tokenizer:
-    return load_tokenizer(default_model / "tokenizer.json")
+def bert(minilm: Path) -> Tokenizer:
+    return load_tokenizer(minilm / "tokenizer.json")
 
 
 @pytest.fixture(scope="module")

@@ -83,16 +83,16 @@ def test_the_cache_keeps_exact_scores_apart(make_model: MakeModel, tmp_path: Pat
             assert reranker.rank("q", ["one", "two"]).usage.cached == 2
 
 
-def test_a_quantised_file_is_int8_and_nothing_else(default_model: Path):
-    with Reranker.from_pretrained(default_model, dtype="int8") as reranker:
+def test_a_quantised_file_is_int8_and_nothing_else(minilm: Path):
+    with Reranker.from_pretrained(minilm, dtype="int8") as reranker:
         assert reranker.device.precision == "int8"
     with pytest.raises(InvalidSetting, match="quantised"):
-        Reranker.from_pretrained(default_model, dtype="fp32")
+        Reranker.from_pretrained(minilm, dtype="fp32")
 
 
-def test_an_onnx_file_behind_links_is_found(default_model: Path, tmp_path: Path):
+def test_an_onnx_file_behind_links_is_found(minilm: Path, tmp_path: Path):
     """As in a hub's cache, where a snapshot is made of links to blobs."""
-    for file in default_model.iterdir():
+    for file in minilm.iterdir():
         (tmp_path / file.name).symlink_to(file)
     with Reranker.from_pretrained(tmp_path / "model.onnx") as reranker:
         assert len(reranker.rank("q", ["d"])) == 1

@@ -180,24 +180,25 @@ def test_an_onnx_file_that_is_not_there_is_not_found(tmp_path):
         find_model(tmp_path / "model.onnx")
 
 
-def test_a_missing_default_model_says_how_to_get_it(tmp_path, monkeypatch):
+def test_a_missing_default_model_says_so(tmp_path, monkeypatch):
     monkeypatch.setattr("finerank.scoring.model_files.EMBEDDED_DIR", tmp_path)
-    with pytest.raises(ModelNotFound, match=f"the default model {DEFAULT_MODEL} is not in .* run `make model`"):
+    with pytest.raises(ModelNotFound, match=f"the default model {DEFAULT_MODEL} is not in .* reinstall"):
         find_model()
     assert embedded_models() == []
 
 
 def test_the_default_model_is_found_by_no_name_by_its_name_its_folder_and_its_file(default_model):
     assert embedded_models() == [DEFAULT_MODEL]
-    for name in (None, DEFAULT_MODEL, default_model, default_model / "model.onnx"):
-        files = find_model(name)
+    weights = tuple(default_model / f"model_int8.{suffix}" for suffix in ("onnx", "safetensors"))
+    for name in (None, DEFAULT_MODEL, default_model, weights[0]):
+        files = find_model(name, device="cpu")
         assert (files.folder, files.backend) == (default_model, "onnx")
-        assert files.weights == (default_model / "model.onnx",)
+        assert files.weights == weights
         assert files.name == str(name or DEFAULT_MODEL)
 
 
-def test_an_onnx_file_in_a_folder_of_its_own_uses_the_files_above(default_model, tmp_path):
-    shutil.copytree(default_model, tmp_path / "m")
+def test_an_onnx_file_in_a_folder_of_its_own_uses_the_files_above(minilm, tmp_path):
+    shutil.copytree(minilm, tmp_path / "m")
     (tmp_path / "m/onnx").mkdir()
     (tmp_path / "m/model.onnx").rename(tmp_path / "m/onnx/model_int8.onnx")
     by_file = find_model(tmp_path / "m/onnx/model_int8.onnx")

@@ -123,8 +123,8 @@ def test_a_sentencepiece_bpe_model_is_not_supported(real_texts):
         convert_sentencepiece(train(real_texts, "bpe"), "some.model")
 
 
-def test_padding_and_truncation_in_the_file_are_ignored(default_model: Path):
-    path = default_model / "tokenizer.json"
+def test_padding_and_truncation_in_the_file_are_ignored(minilm: Path):
+    path = minilm / "tokenizer.json"
     asked = json.loads(path.read_text(encoding="utf-8"))
     assert asked["padding"]["strategy"] == {"Fixed": 512}
     assert asked["truncation"]["max_length"] == 512

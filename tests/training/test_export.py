@@ -150,8 +150,8 @@ def test_what_is_there_is_not_overwritten(make_model: MakeModel, tmp_path: Path,
         export(str(make_model("bert")), out)
 
 
-def test_onnx_is_not_exported_again(default_model: Path, tmp_path: Path):
+def test_onnx_is_not_exported_again(minilm: Path, tmp_path: Path):
     with pytest.raises(InvalidSetting, match="ONNX already"):
-        export(str(default_model), tmp_path / "out")
+        export(str(minilm), tmp_path / "out")
     with pytest.raises(InvalidSetting, match="precision"):
-        export(str(default_model), tmp_path / "out", "int4")  # type: ignore[arg-type]
+        export(str(minilm), tmp_path / "out", "int4")  # type: ignore[arg-type]

@@ -60,7 +60,7 @@ def demo(
         print_usage(console, ranking, reranker.model)
         console.print(Rule("\n2  keyword traps", align="left"))
         outcomes = [try_trap(reranker, trap, console) for trap in traps]
-        _print_summary(console, outcomes, lang, reranker.model)
+        _print_summary(console, outcomes, reranker.model)
     if as_json or as_jsonl:
         results = _results(traps, outcomes)
         print_json({"lang": lang, "model": reranker.model, "traps": results}, results, as_lines=as_jsonl)
@@ -99,13 +99,10 @@ def _marked(text: str, answer: bool) -> Text:
     return Text(("✓ " if answer else "  ") + text, style="green" if answer else "", overflow="ellipsis", no_wrap=True)
 
 
-def _print_summary(console: Console, outcomes: list[tuple[bool, bool]], lang: str, model: str) -> None:
+def _print_summary(console: Console, outcomes: list[tuple[bool, bool]], model: str) -> None:
     overlap, right = (sum(column) for column in zip(*outcomes, strict=True))
     console.print(Rule(align="left"))
     console.print(f"answer first: word overlap {overlap} of {len(outcomes)}, {model} {right} of {len(outcomes)}")
-    if lang not in DEFAULT_MODEL_LANGUAGES:
-        note = f"The default model knows English; for {lang} load a multilingual one: --model BAAI/bge-reranker-v2-m3"
-        console.print(Text(note, style="yellow"))
 
 
 def _results(traps: list[KeywordTrap], outcomes: list[tuple[bool, bool]]) -> list[dict[str, object]]:

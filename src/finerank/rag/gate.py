@@ -21,9 +21,10 @@ ENOUGH_QUERIES = 20
 """Judged questions in a script from which on they speak for themselves; with fewer, all questions speak."""
 
 
-KNOWN_SCRIPTS: Mapping[str, frozenset[str]] = {DEFAULT_MODEL: frozenset({"latin"})}
-"""The scripts a model can read, where it is known to read no others. The default model gives nearly every Chinese
-passage the highest score there is."""
+KNOWN_SCRIPTS: Mapping[str, frozenset[str]] = {
+    DEFAULT_MODEL: frozenset({"latin", "han", "kana", "hangul", "cyrillic", "arabic", "thai"})
+}
+"""The scripts a model can read, where it is known to read no others."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -179,8 +179,8 @@ def embedded_models() -> list[str]:
 def _nowhere(name: str) -> str:
     if name == DEFAULT_MODEL:
         return (
-            f"the default model {name} is not in this installation: run `make model` in a source checkout, "
-            "or name a model: a hub id or a local folder"
+            f"the default model {name} is not in this installation: reinstall finerank, or name a "
+            "model: a hub id or a local folder"
         )
     embedded = ", ".join(embedded_models()) or "none here"
     return f"model {name!r}: no such folder, not a hub id (owner/name), not an embedded model ({embedded})"
