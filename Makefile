@@ -55,7 +55,7 @@ src/finerank/models/ms-marco-MiniLM-L-12-v2-int8/model.onnx: | .venv/base
 
 .venv/base: pyproject.toml | .venv/bin/python
 	@echo "installing finerank into .venv"
-	@$(PIP) -e .
+	@$(PIP) -e '.[onnx]'  # for the default model; plain `-e .` once that is safetensors
 	@touch $@
 
 .venv/dev: .venv/base
