@@ -54,7 +54,7 @@ $(MINILM): | .venv/base
 
 .venv/base: pyproject.toml | .venv/bin/python
 	@echo "installing finerank into .venv"
-	@$(PIP) -e .
+	@$(PIP) -e '.[onnx]'  # for the default model; plain `-e .` once that is safetensors
 	@touch $@
 
 .venv/dev: .venv/base

@@ -112,9 +112,9 @@ SYSTEMS: Mapping[str, System] = {
     "finerank-fp32": System("finerank, fp32", "fp32", partial(finerank, dtype="fp32"), "finerank"),
     "finerank-torch": System("finerank, torch fp32", "fp32", partial(finerank, backend="torch"), "finerank[torch]"),
     "finerank-bf16": System("finerank, torch bf16", "fp32", partial(finerank, dtype="bf16"), "finerank[torch]"),
-    "finerank-onnx": System("finerank, ONNX fp32", "finerank-onnx", finerank, "finerank"),
-    "finerank-int8": System("finerank, default model (int8)", "int8", finerank, "finerank"),
-    "finerank-int8-export": System("finerank, int8 as exported", "finerank-int8", finerank, "finerank"),
+    "finerank-onnx": System("finerank, ONNX fp32", "finerank-onnx", finerank, "finerank[onnx]"),
+    "finerank-int8": System("finerank, default model (int8)", "int8", finerank, "finerank[onnx]"),
+    "finerank-int8-export": System("finerank, int8 as exported", "finerank-int8", finerank, "finerank[onnx]"),
     "st-torch": System("sentence-transformers, torch fp32", "fp32", sentence_transformers, "sentence-transformers"),
     "st-bf16": System(
         "sentence-transformers, torch bf16",

@@ -12,11 +12,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Self, Unpack
+from typing import TYPE_CHECKING, Self, Unpack
 
-import finerank.explain
 from finerank.errors import BrokenModel, InvalidInput, InvalidSetting, OutOfMemory, ScoreError
-from finerank.explain import Explanation
 from finerank.ranking import (
     Document,
     PairScore,
@@ -39,9 +37,10 @@ from finerank.scoring.processor import check_native
 from finerank.scoring.scorer import PairScorer, Progress, Scorer, Scores
 from finerank.scoring.tokenizer import load_tokenizer
 from finerank.settings import Options, Settings, check_threshold, check_top_n
-from finerank.text.chunk import chunk_spans
-from finerank.text.clean import strip_html
 from finerank.text.pool import pool
+
+if TYPE_CHECKING:
+    from finerank.explain import Explanation
 
 _PLACES = re.compile(r"\{(query|instruction)\}")
 
@@ -160,12 +159,15 @@ class Reranker:
             for result in ranking
         ]
 
-    def explain(self, query: str, document: str | Document, *, words: bool = True) -> Explanation:
+    def explain(self, query: str, document: str | Document, *, words: bool = True) -> "Explanation":
         """Which sentences, and unless `words` is False which words of the best, carry the score; see `Explanation`.
 
         Of a document longer than max_length the part the model reads is explained: its best passage with
         long_documents="chunk", else its beginning.
         """
+        from finerank.explain import explain
+        from finerank.text.clean import strip_html
+
         (checked,) = check_documents([document])
         encoded = self._encoder.encode_query(self._put(query))
         job = self.encode(query, [checked])
@@ -178,7 +180,7 @@ class Reranker:
             first, last = clean.original_span(span) if clean else span
             return start + first, start + last
 
-        return finerank.explain.explain(
+        return explain(
             text[: self._encoder.read_length(encoded, text)],
             lambda texts: self.scorer.score(self._encoder.encode(encoded, texts)).logits.tolist(),
             self._encoder.token_spans,
@@ -208,7 +210,11 @@ class Reranker:
         checked = check_documents(documents)
         if (long_documents or self.settings.long_documents) == "chunk":
             return self._encode_chunked(encoder, encoded, checked, room)
-        texts = [strip_html(document.text).text if self.settings.clean else document.text for document in checked]
+        texts = [document.text for document in checked]
+        if self.settings.clean:
+            from finerank.text.clean import strip_html
+
+            texts = [strip_html(text).text for text in texts]
         return EncodedRequest(checked, encoder.encode(encoded, texts, room), [1] * len(checked), [None] * len(checked))
 
     def ranking(
@@ -317,6 +323,9 @@ class Reranker:
     def _encode_chunked(
         self, encoder: PairEncoder, query: EncodedQuery, documents: list[Document], room: int
     ) -> EncodedRequest:
+        from finerank.text.chunk import chunk_spans
+        from finerank.text.clean import strip_html
+
         passages: list[str] = []
         spans: list[Span | None] = []
         counts = []

@@ -124,7 +124,9 @@ class Settings(_Options):
         "auto", "precision: auto is fp16 on a GPU, else int16 natively or fp32; int8 picks an int8 ONNX file"
     )
     fallback: Literal["raise", "cpu"] = _option("raise", "when even one pair does not fit on the GPU: raise, or go on")
-    threads: int | None = _option(None, "CPU threads; unset leaves it to the runtime")
+    threads: int | None = _option(
+        None, "CPU threads; unset is one a core within the quota of a container; torch decides by itself"
+    )
     max_length: int | None = _option(None, "longest pair in tokens; unset is what the model was tuned for")
     batch_tokens: int | None = _option(
         None, "tokens per batch; unset is 2048 natively, else 1024 on a CPU, 65536 on CUDA, 8192 on MPS"

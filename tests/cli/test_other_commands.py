@@ -9,6 +9,7 @@ from typer.testing import CliRunner, Result
 
 from finerank.cli import COMMANDS, build_app
 from finerank.evaluation.keyword_traps import load_traps, trap_languages
+from finerank.scoring.processor import check_native
 from finerank.text.terms import bm25
 
 
@@ -78,6 +79,8 @@ def test_the_doctor_finds_the_default_model_well():
     by_name = {check["name"]: check for title in ("versions", "machine", "model") for check in report[title]}
     assert "sha256" in by_name["model_int8.onnx"]["found"]
     assert by_name["forward"]["found"].startswith("10 pairs")
+    assert by_name["engine"]["found"].startswith("ONNX Runtime: the model has an ONNX file and no safetensors")
+    assert [check["name"] for check in report["cpu"]] == ["native engine", "threads"]
     assert report["gpu"][0]["name"] == "GPU driver"
     assert "all is well" in run("doctor").output
     lines = [json.loads(line) for line in run("doctor", "--jsonl").output.splitlines()]
@@ -92,6 +95,20 @@ def test_the_doctor_says_what_is_wrong_and_the_remedy(tmp_path: Path):
     assert failed["found"] == "BrokenModel"
     assert "download" in failed["remedy"]
     assert "1 problem" in run("doctor", "--model", str(tmp_path)).output
+
+
+@pytest.mark.skipif(not check_native().passed, reason=check_native().found)
+@pytest.mark.parametrize(
+    ("options", "engine"),
+    [
+        ([], "finerank's own, native: safetensors of the type bert, in int16 on "),
+        (["--dtype", "bf16"], "finerank's own, on torch: dtype='bf16' is not for the native engine"),
+    ],
+)
+def test_the_doctor_names_the_engine_and_why(make_model: Callable[..., Path], options: list[str], engine: str):
+    result = run("doctor", "--json", "--device", "cpu", "--model", str(make_model("bert")), *options)
+    (found,) = [check["found"] for check in json.loads(result.output)["model"] if check["name"] == "engine"]
+    assert found.startswith(engine)
 
 
 def test_export_prints_its_parity(make_model: Callable[..., Path], tmp_path: Path):

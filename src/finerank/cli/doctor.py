@@ -19,16 +19,17 @@ from finerank import __version__
 from finerank.cli import options
 from finerank.cli.render import print_json
 from finerank.errors import FinerankError
-from finerank.scoring.device import Check, check_gpu
-from finerank.scoring.model_files import find_model
-from finerank.scoring.processor import check_native
+from finerank.scoring.device import Check, Device, check_gpu
+from finerank.scoring.families import FAMILIES
+from finerank.scoring.model_files import ModelFiles, find_model
+from finerank.scoring.processor import check_native, check_threads
 from finerank.settings import Settings, cache_dir
 
 _PACKAGES = {
-    "onnxruntime": "",
     "tokenizers": "",
     "numpy": "",
     "huggingface-hub": "",
+    "onnxruntime": "onnx",
     "torch": "torch",
     "safetensors": "torch",
     "transformers": "transformers",
@@ -39,6 +40,13 @@ _PACKAGES = {
 
 _OPTIONAL = ("cpu", "gpu")
 """Sections whose checks may fail: without either, scores are computed all the same."""
+
+_ENGINES = {
+    "native": "finerank's own, native",
+    "onnx": "ONNX Runtime",
+    "torch": "finerank's own, on torch",
+    "transformers": "transformers",
+}
 
 _COPIES = 1.5
 """Memory that loading takes at its peak, in sizes of the weights."""
@@ -95,7 +103,7 @@ def _sections(
 ) -> Iterator[tuple[str, list[Check]]]:
     yield "versions", list(_versions())
     yield "machine", [_memory(), _disk(cache_dir())]
-    yield "cpu", [check_native()]
+    yield "cpu", [check_native(), check_threads()]
     yield "gpu", list(check_gpu("mps" if platform.system() == "Darwin" else "cuda"))
     yield "model", list(_model(model, device, dtype, checksums))
 
@@ -146,7 +154,8 @@ def _model(model: str | None, device: str | None, dtype: str | None, checksums: 
         with options.load_reranker(model, device=device, dtype=dtype, cache="off") as reranker:
             seconds = time.perf_counter() - start
             yield Check("loads", True, f"{reranker!r} in {seconds:.2f} s")
-            if reranker.device.reason:
+            yield Check("engine", True, f"{_ENGINES[files.backend]}: {_why(files, settings, reranker.device)}")
+            if reranker.device.checks and reranker.device.reason:
                 yield Check("device", True, f"{reranker.device.name}: {reranker.device.reason}")
             yield Check("score cache", True, settings.cache)
             reranker.rank(_WARM_QUERY, _WARM_PASSAGES[:1])
@@ -161,6 +170,24 @@ def _model(model: str | None, device: str | None, dtype: str | None, checksums: 
             )
     except FinerankError as error:
         yield Check("loads", False, f"{type(error).__name__}", str(error))
+
+
+def _why(files: ModelFiles, settings: Settings, device: Device) -> str:
+    """Why this engine runs the model."""
+    model_type, native = files.config.get("model_type"), check_native()
+    if settings.backend != "auto":
+        return f"backend={settings.backend!r} was asked for"
+    if files.backend == "native":
+        return f"safetensors of the type {model_type}, in {device.precision} on {native.found}"
+    if files.backend == "onnx" and not any(files.folder.glob("*.safetensors")):
+        return "the model has an ONNX file and no safetensors"
+    if model_type not in FAMILIES:
+        return f"the native engine does not run the type {model_type}"
+    if device.kind != "cpu":
+        return f"the model fits on {device.name}"
+    if not native.passed:
+        return f"native engine: {native.found}"
+    return f"dtype={settings.dtype!r} is not for the native engine"
 
 
 def _file(path: Path, checksums: bool) -> str:

@@ -130,7 +130,7 @@ class _Wanted:
             return True
         if self.backend != "auto" or self.dtype == "int8" or not find_spec("torch"):
             return self.backend == "torch"
-        return self.dtype != "auto" or self.on_gpu
+        return self.dtype != "auto" or self.on_gpu or not find_spec("onnxruntime")
 
 
 @dataclass(frozen=True, slots=True)

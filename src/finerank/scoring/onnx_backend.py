@@ -6,19 +6,24 @@ run one pair at a time, which is bit-exact, needs no padding, and costs 1.2x the
 """
 
 import numpy as np
-import onnxruntime as ort
 from numpy.typing import NDArray
 
-from finerank.errors import BrokenModel, OutOfMemory, UnsupportedModel
+from finerank.errors import BrokenModel, MissingExtra, OutOfMemory, UnsupportedModel
 from finerank.scoring.batch import Batch
 from finerank.scoring.device import Device
 from finerank.scoring.model_files import ModelFiles
+from finerank.scoring.processor import usable_cpus
+
+try:
+    import onnxruntime as ort
+except ImportError as error:
+    raise MissingExtra("an ONNX model", "onnx") from error
 
 _INPUTS = ("input_ids", "token_type_ids", "attention_mask")  # the order of Batch.padded
 
 
 class OnnxBackend:
-    """An ONNX graph with one logit a pair. Needs no extra."""
+    """An ONNX graph with one logit a pair. Needs the extra `onnx`."""
 
     padded = True
 
@@ -26,8 +31,7 @@ class OnnxBackend:
         path = files.weights[0]
         options = ort.SessionOptions()
         options.log_severity_level = 3
-        if threads:
-            options.intra_op_num_threads = threads
+        options.intra_op_num_threads = threads or usable_cpus()  # its own default knows no quota of a container
         try:
             self._session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         except Exception as error:

@@ -3,7 +3,6 @@
 import hashlib
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
@@ -32,6 +31,8 @@ def load_tokenizer(path: Path) -> Tokenizer:
 
 def _converted(path: Path) -> Path:
     """The tokenizer.json made from a SentencePiece model, kept in the cache folder under the model's hash."""
+    from uuid import uuid4
+
     content = path.read_bytes()
     target = cache_dir() / "tokenizers" / f"{hashlib.sha256(content).hexdigest()}.json"
     if not target.is_file():
