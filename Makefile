@@ -54,7 +54,7 @@ $(MINILM): | .venv/base
 
 .venv/base: pyproject.toml | .venv/bin/python
 	@echo "installing finerank into .venv"
-	@$(PIP) -e '.[onnx]'  # for the default model; plain `-e .` once that is safetensors
+	@$(PIP) -e .
 	@touch $@
 
 .venv/dev: .venv/base

@@ -77,9 +77,10 @@ def test_the_doctor_finds_the_default_model_well():
     report = json.loads(result.output)
     assert report["ok"]
     by_name = {check["name"]: check for title in ("versions", "machine", "model") for check in report[title]}
-    assert "sha256" in by_name["model_int8.onnx"]["found"]
+    assert "sha256" in by_name["model_int8.safetensors"]["found"]
     assert by_name["forward"]["found"].startswith("10 pairs")
-    assert by_name["engine"]["found"].startswith("ONNX Runtime: the model has an ONNX file and no safetensors")
+    expected = "finerank's own, native: safetensors of the type bert, in int16" if instruction_sets() else "ONNX Runtime"
+    assert by_name["engine"]["found"].startswith(expected)
     assert [check["name"] for check in report["cpu"]] == ["native engine", "threads"]
     assert report["gpu"][0]["name"] == "GPU driver"
     assert "all is well" in run("doctor").output
