@@ -1,5 +1,7 @@
 """Two kinds of recall as one order."""
 
+import pytest
+
 from finerank.ranking import Document
 from finerank.retrieval.fuse import convex_fusion
 from finerank.retrieval.retriever import WORDS_WEIGHT, fuse
@@ -22,7 +24,7 @@ def test_words_order_and_vectors_find_what_words_cannot():
 
 def test_a_list_that_is_not_full_leaves_its_last_hit_its_score():
     few, many = fuse(found(a=9.0, b=8.0), [], 10), fuse(found(a=9.0, b=8.0), [], 2)
-    assert few[1].score == WORDS_WEIGHT * 8 / 9
+    assert few[1].score == pytest.approx(WORDS_WEIGHT * 8 / 9)
     assert many[1].score == 0.0
 
 
