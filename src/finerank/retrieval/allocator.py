@@ -6,7 +6,7 @@ import sys
 _M_MMAP_THRESHOLD = -3  # malloc.h
 _LARGE_BYTES = 128 << 10
 """glibc's own threshold at first. It raises it to 32 MB as large blocks are freed, and then keeps what LanceDB frees
-while it joins files: 200 MB for 100,000 passages. Set once, it stays."""
+while it joins files: 150 MB for 100,000 passages. Set once, it stays."""
 
 
 def return_large_blocks() -> None:
