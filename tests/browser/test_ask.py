@@ -7,6 +7,8 @@ from itertools import count
 import pytest
 from playwright.sync_api import Locator, expect
 
+from finerank.rag.said import SENTENCES
+
 from .conftest import DOCUMENTS, Site, StartVisit, Visit
 from .test_access import contrasts
 
@@ -74,10 +76,37 @@ def test_passages_stand_before_and_after_and_the_dropped_say_why(asking: Visit, 
     assert len(first.locator(".passage-score").inner_text().split(".")[1]) == 4
     expect(before.locator(".dropped", has_text=asking.said("passage.twin", rank=1))).to_have_count(1)
     bread = after.locator(".dropped", has_text="Knead")
-    expect(bread.locator(".reason")).to_contain_text("is below 0.3")
+    expect(bread.locator(".reason")).to_contain_text("0.3")
     shown = asking.page.locator(".passages .text", has_text="<img src=x onerror=alert(1)>")
     assert shown.count() > 0
     expect(asking.page.locator("#ask img")).to_have_count(0)
+
+
+def test_the_servers_sentences_are_in_the_pages_language(asking: Visit, question: str) -> None:
+    ask(asking, question)
+    chinese = asking.said("tab.ask") == "提问"
+    why = asking.page.locator("#ask-decision bdi").first
+    expect(why).to_contain_text("没有不利的证据" if chinese else "no evidence against it")
+    expect(why.locator("code")).to_have_text("finerank evaluate --store")
+    expect(why).not_to_contain_text("`")
+    reason = asking.page.locator(".passages.after .dropped .reason").first
+    expect(reason).to_contain_text("低于 0.3" if chinese else "is below 0.3")
+
+
+@pytest.mark.parametrize("asking", ["zh-CN"], indirect=True)
+def test_a_sentence_of_a_code_the_page_does_not_know_is_shown_as_it_is(asking: Visit) -> None:
+    known = {"code": "gate.hurts", "values": {"measure": "nDCG@10", "mean": "-0.1", "low": "-0.2", "high": "-0.01",
+                                              "queries": "40", "script": "han"}}  # fmt: skip
+    shown = "([text, code]) => import('./js/said.js').then(({said}) => said(text, code).join(''))"
+    assert asking.page.evaluate(shown, ["kept as it is", {"code": "gate.new", "values": {}}]) == "kept as it is"
+    assert asking.page.evaluate(shown, ["kept as it is", {}]) == "kept as it is"
+    told = asking.page.evaluate(shown, ["reranking hurts", known])
+    assert told == "重排在这里有害：nDCG@10 -0.1（-0.2 至 -0.01），40 个已评判的问题（汉字）"
+
+
+def test_every_sentence_has_its_chinese(asking: Visit) -> None:
+    source = asking.page.evaluate("() => fetch('./js/said.js').then((answer) => answer.text())")
+    assert {code for code in SENTENCES if f'"{code}":' not in source} == set()
 
 
 def test_a_citation_shows_its_source_and_leads_to_its_passage(asking: Visit, question: str) -> None:

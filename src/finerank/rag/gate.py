@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from finerank.errors import StoreError
-from finerank.rag.results import Decision
+from finerank.rag.results import Decision, Order
+from finerank.rag.said import Said
 from finerank.settings import DEFAULT_MODEL
 from finerank.text.script import script
 
@@ -86,25 +87,40 @@ def decide(
     'keep'
     """
     if gate != "auto":
-        return Decision(gate, f"the setting gate={gate}")
+        return Decision(gate, Said.of("gate.setting", gate=gate))
     if alert:
-        return Decision("blend", f"an alert on the reranker's health: {alert}")
+        return Decision("blend", Said.of("gate.alert", why=alert))
     written = script(question)
     if evidence is None and written not in KNOWN_SCRIPTS.get(model, {written}):
-        return Decision("keep", f"{model} cannot read {written} script; --model takes one that can")
+        return Decision("keep", Said.of("gate.script", model=model, script=written))
     if evidence is None:
-        return Decision("rerank", "no evidence against it: `finerank evaluate --store` would gather some")
-    effect, what = evidence.overall, "judged questions"
-    if written in evidence.scripts and evidence.scripts[written].queries >= ENOUGH_QUERIES:
-        effect, what = evidence.scripts[written], f"judged questions in {written} script"
-    measured = (
-        f"{evidence.measure} {effect.mean:+.3f} ({effect.low:+.3f} to {effect.high:+.3f}) on {effect.queries} {what}"
+        return Decision("rerank", Said.of("gate.no-evidence"))
+    in_script = evidence.scripts.get(written)
+    if in_script is not None and in_script.queries >= ENOUGH_QUERIES:
+        return _by_evidence(in_script, evidence.measure, f"judged questions in {written} script", written)
+    return _by_evidence(evidence.overall, evidence.measure, "judged questions", "")
+
+
+def _by_evidence(effect: Effect, measure: str, what: str, written: str) -> Decision:
+    order: Order = "keep" if effect.high < 0 else "blend" if effect.mean < 0 else "rerank"
+    code = {"keep": "gate.hurts", "blend": "gate.may-hurt"}.get(
+        order, "gate.helps" if effect.low > 0 else "gate.no-harm"
     )
-    if effect.high < 0:
-        return Decision("keep", f"reranking hurts here: {measured}")
-    if effect.mean < 0:
-        return Decision("blend", f"reranking may hurt here: {measured}")
-    return Decision("rerank", f"reranking helps here: {measured}" if effect.low > 0 else f"no harm seen: {measured}")
+    mean, low, high = (f"{value:+.3f}" for value in (effect.mean, effect.low, effect.high))
+    measured = f"{measure} {mean} ({low} to {high}) on {effect.queries} {what}"
+    return Decision(
+        order,
+        Said.of(
+            code,
+            measured=measured,
+            measure=measure,
+            mean=mean,
+            low=low,
+            high=high,
+            queries=effect.queries,
+            script=written,
+        ),
+    )
 
 
 def _read(folder: Path) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from finerank.rag.order import blend, merge, rerank
 from finerank.rag.prompt import answer_messages, cited, rewrite_messages
 from finerank.rag.results import Answer, Decision, Drop, FoundPassage, Search, Stage
 from finerank.rag.rules import Rule, apply_rules, parse_rules
+from finerank.rag.said import Said
 from finerank.ranking import Ranker
 from finerank.retrieval.retriever import Retriever
 from finerank.retrieval.where import Filter
@@ -109,7 +110,7 @@ class Pipeline:
             try:
                 self._answers.cache.put(question, asked, version, answer)
             except CacheError as error:
-                notes.append(str(error))
+                notes.append(Said.of("note.cache", why=error))
         yield replace(answer, notes=(*answer.notes, *notes))
 
     def _search(self, question: str, where: Filter | None) -> Steps[Event, None, Search]:
@@ -121,7 +122,7 @@ class Pipeline:
             query = stages.timed("rewrite", 0, lambda: self._rewritten(question, notes), lambda _: 0)
             yield stages.last
         recalled = stages.timed("recall", 0, lambda: self._retriever.retrieve(query, settings.recall, where))
-        notes += [recalled.degraded] if recalled.degraded else []
+        notes += [Said.of("note.recall", why=recalled.degraded)] if recalled.degraded else []
         yield stages.last
         decision = decide(settings.gate, question, self._evidence, model=self._model, alert=self._alert())
         passages = [FoundPassage(result.document, rank, rank) for rank, result in enumerate(recalled, start=1)]
@@ -164,12 +165,12 @@ class Pipeline:
         if self.settings.rewrite == "template":
             return self.settings.rewrite_template.replace("{question}", question)
         if self._generator is None:
-            notes.append("the question was not rewritten: there is no generator")
+            notes.append(Said.of("note.rewrite-generator"))
             return question
         try:
             return "".join(self._generator.stream(rewrite_messages(question))).strip().split("\n")[0] or question
         except EndpointError as error:
-            notes.append(f"the question was not rewritten: {error}")
+            notes.append(Said.of("note.rewrite", why=error))
             return question
 
     def _ordered(
@@ -179,13 +180,14 @@ class Pipeline:
         reranked = _tried(self._ranker, query, passages, notes) if decision.order != "keep" else None
         if reranked is None:
             failed = decision.order != "keep"
-            return list(passages), Decision("keep", "the reranker failed") if failed else decision
+            return list(passages), Decision("keep", Said.of("gate.failed")) if failed else decision
         return (blend(passages, reranked) if decision.order == "blend" else reranked), decision
 
     def _ruled(self, passages: Sequence[FoundPassage]) -> tuple[list[FoundPassage], list[Drop]]:
         kept, dropped = apply_rules(passages, self._rules, self.settings.rule_score)
         weak = [each for each in kept if each.score is not None and each.score < self.settings.threshold]
-        dropped += [Drop(each, f"its score {each.score:.3f} is below {self.settings.threshold:g}") for each in weak]
+        limit = f"{self.settings.threshold:g}"
+        dropped += [Drop(each, Said.of("drop.score", score=f"{each.score:.3f}", threshold=limit)) for each in weak]
         return [each for each in kept if each not in weak], dropped
 
     def _answer(self, search: Search) -> Steps[Event, None, Answer]:
@@ -200,11 +202,11 @@ class Pipeline:
                     pieces.append(piece)
                     yield piece
             except EndpointError as error:
-                notes.append(f"the generator failed: {error}")
+                notes.append(Said.of("note.generator", why=error))
             if text := "".join(pieces).strip():
                 return self._generated(search, text, notes)
             if not notes:
-                notes.append(f"the generator {self._generator.name} answered nothing")
+                notes.append(Said.of("note.silent", generator=self._generator.name))
         text = self._extracted(search, notes)
         yield text
         citations, _ = cited(text, search.passages)
@@ -213,7 +215,8 @@ class Pipeline:
     def _generated(self, search: Search, text: str, notes: list[str]) -> Answer:
         citations, unknown = cited(text, search.passages)
         if unknown:
-            notes.append(f"the answer cites {', '.join(f'[{number}]' for number in unknown)}, which there is not")
+            numbers = ", ".join(f"[{number}]" for number in unknown)
+            notes.append(Said.of("note.cites", numbers=numbers))
         name = self._generator.name if self._generator else ""
         return Answer(search.question, text, "generated", name, citations, search.passages, tuple(notes), search=search)
 
@@ -224,7 +227,7 @@ class Pipeline:
         except InvalidInput:
             raise
         except FinerankError as error:
-            notes.append(f"the sentences were not reranked: {error}")
+            notes.append(Said.of("note.sentences", why=error))
             found = extract(search.query, search.passages, None, self.settings.threshold)
         return extract_text(found) or f"{search.passages[0].document.text.strip()} [1]"
 
@@ -234,7 +237,7 @@ class Pipeline:
         try:
             return self._answers.cache.get(question, asked, self._answers.version())
         except CacheError as error:
-            notes.append(str(error))
+            notes.append(Said.of("note.cache", why=error))
             return None
 
     def _asked(self, where: Filter | None) -> str:
@@ -251,9 +254,9 @@ def _tried(ranker: Ranker, query: str, passages: Sequence[FoundPassage], notes: 
     except InvalidInput:
         raise
     except FinerankError as error:
-        notes.append(f"not reranked: {error}")
+        notes.append(Said.of("note.rerank", why=error))
         return None
-    notes += [degraded] if degraded else []
+    notes += [Said.of("note.partly", why=degraded)] if degraded else []
     return reranked
 
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+from finerank.rag.said import said_json
 from finerank.ranking import Document, Ranking
 
 Order = Literal["rerank", "blend", "keep"]
@@ -130,13 +131,16 @@ def search_json(search: Search) -> dict[str, Any]:
     return {
         "question": search.question,
         "query": search.query,
-        "decision": asdict(search.decision),
+        "decision": {"order": search.decision.order, "why": search.decision.why, **said_json(search.decision.why)},
         "stages": [asdict(stage) for stage in search.stages],
         "passages": [passage_json(passage) for passage in search.passages],
         "reranked": [passage_json(passage) for passage in search.reranked],
-        "dropped": [{"reason": drop.reason, **passage_json(drop.passage)} for drop in search.dropped],
+        "dropped": [
+            {"reason": drop.reason, **said_json(drop.reason), **passage_json(drop.passage)} for drop in search.dropped
+        ],
         "recalled": [{"id": result.document.id, "score": result.score} for result in search.recalled],
         "notes": list(search.notes),
+        "note_codes": [said_json(note) for note in search.notes],
     }
 
 
@@ -150,6 +154,7 @@ def answer_json(answer: Answer) -> dict[str, Any]:
         "citations": [asdict(each) for each in answer.citations],
         "passages": [passage_json(passage) for passage in answer.passages],
         "notes": list(answer.notes),
+        "note_codes": [said_json(note) for note in answer.notes],
         "seconds": round(answer.seconds, 6),
         "cached": answer.cached,
         **({"search": search_json(answer.search)} if answer.search else {}),

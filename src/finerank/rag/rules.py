@@ -13,6 +13,7 @@ from typing import Any
 from finerank.errors import InvalidSetting
 from finerank.rag.order import overlap
 from finerank.rag.results import Drop, FoundPassage
+from finerank.rag.said import Said
 from finerank.text.load import parse_date
 
 Check = Callable[[FoundPassage, Sequence[FoundPassage]], str]
@@ -61,7 +62,9 @@ def _older(options: Mapping[str, Any], now: datetime) -> Check:
 
     def check(passage: FoundPassage, _: Sequence[FoundPassage]) -> str:
         date = parse_date(passage.document.metadata.get("date"))
-        return f"older than {years:g} years: of {date:%Y-%m-%d}" if date and date < limit else ""
+        if not date or date >= limit:
+            return ""
+        return Said.of("drop.older", years=f"{years:g}", date=f"{date:%Y-%m-%d}")
 
     return check
 
@@ -72,7 +75,7 @@ def _source(options: Mapping[str, Any], now: datetime) -> Check:
     def check(passage: FoundPassage, _: Sequence[FoundPassage]) -> str:
         source = str(passage.document.metadata.get("source", ""))
         fits = any(fnmatch(source, pattern) or fnmatch(source, f"*/{pattern}") for pattern in allowed)
-        return "" if fits else f"its source is not one of {', '.join(allowed)}"
+        return "" if fits else Said.of("drop.source", allowed=", ".join(allowed))
 
     return check
 
@@ -82,7 +85,7 @@ def _short(options: Mapping[str, Any], now: datetime) -> Check:
 
     def check(passage: FoundPassage, _: Sequence[FoundPassage]) -> str:
         length = len(passage.document.text.strip())
-        return f"shorter than {least} characters: {length}" if length < least else ""
+        return Said.of("drop.short", least=least, length=length) if length < least else ""
 
     return check
 
@@ -94,7 +97,7 @@ def _duplicate(options: Mapping[str, Any], now: datetime) -> Check:
         for other in kept:
             found = overlap(passage.document.text, other.document.text)
             if found >= share:
-                return f"says what passage {other.rank} says: {found:.0%} of their terms are the same"
+                return Said.of("drop.duplicate", rank=other.rank, share=f"{found:.0%}")
         return ""
 
     return check
@@ -105,7 +108,7 @@ def _metadata(options: Mapping[str, Any], now: datetime) -> Check:
 
     def check(passage: FoundPassage, _: Sequence[FoundPassage]) -> str:
         value = passage.document.metadata.get(name)
-        return f"its {name} is {value}" if value is not None and str(value) in values else ""
+        return Said.of("drop.metadata", name=name, value=value) if value is not None and str(value) in values else ""
 
     return check
 

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from finerank.errors import InvalidSetting, StoreNotFound, UnreadableFile
+from finerank.retrieval.allocator import return_free_memory, return_large_blocks
 from finerank.retrieval.embed import Embedder
 from finerank.retrieval.ledger import open_ledger
 from finerank.retrieval.store import Made, Store, StoredPassage
@@ -82,6 +83,7 @@ def index(
     that cannot be read is reported and skipped; if it was indexed before, its old passages stay. Raises `StoreLocked`
     while another process writes, `StoreError` if the store cannot be written.
     """
+    return_large_blocks()
     run = _Run(folder, embedder, made, dict(metadata or {}), cutting or Cutting(), progress, report)
     return run(paths)
 
@@ -121,7 +123,7 @@ class _Run:
             self._flush()
             self._remove_missing(paths)
             if self._store.version != before:
-                self._store.optimise()
+                self._optimise()
             files, total = self._ledger.totals()
         return Indexed(
             counts.added, counts.changed, counts.unchanged, counts.removed, counts.skipped, counts.passages,
@@ -203,16 +205,23 @@ class _Run:
             self._ledger.begin({passage.source for passage in self._waiting})
             texts = [f"{passage.heading}\n{passage.text}".lstrip() for passage in self._waiting]
             self._store.add(self._waiting, self._embedder.embed_passages(texts))
+            before = self._counts.passages
             self._counts.passages += len(self._waiting)
-            if self._counts.passages // OPTIMISED_EACH > (self._counts.passages - len(self._waiting)) // OPTIMISED_EACH:
-                self._store.optimise()
+            due = self._counts.passages // OPTIMISED_EACH > before // OPTIMISED_EACH
             self._waiting = []
+            if due:
+                self._optimise()
         replaced = [source for source, _, _ in self._complete if self._ledger.digest(source) is not None]
         self._ledger.record(self._complete)
         self._settle(replaced)
         self._ledger.finish(source for source, _, _ in self._complete)
         self._complete = []
         self._show()
+
+    def _optimise(self) -> None:
+        """The step that takes most memory begins with as little as can be."""
+        return_free_memory()
+        self._store.optimise()
 
     def _abandon(self, source: str) -> None:
         """Take back what was read of a file that turned out unreadable."""

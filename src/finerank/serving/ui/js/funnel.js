@@ -2,6 +2,7 @@
 
 import { element, put } from "./element.js";
 import { has, number, t } from "./i18n.js";
+import { said } from "./said.js";
 
 /** What went to the prompt is known once the search is. */
 export function drawFunnel(place, { stages, search, answer, busy }) {
@@ -28,12 +29,12 @@ function barOf({ name, given, kept, seconds }, widest) {
 /** The search's notes are among the answer's once there is one. */
 export function drawDecision(place, { search, answer }) {
   if (!search) return put(place);
-  const { decision, question, query, notes } = search;
+  const { decision, question, query, notes, note_codes: codes = [] } = search;
   put(
     place,
-    element("p", {}, element("strong", {}, t(`decision.${decision.order}`)), " ", element("bdi", {}, decision.why)),
+    element("p", {}, element("strong", {}, t(`decision.${decision.order}`)), " ", element("bdi", {}, said(decision.why, decision))),
     query !== question && element("p", { class: "hint" }, t("decision.query"), " ", element("bdi", {}, query)),
-    !answer && notes.map((note) => element("p", { class: "note", dir: "auto" }, note)),
+    !answer && notes.map((note, place) => element("p", { class: "note", dir: "auto" }, said(note, codes[place]))),
   );
 }
 

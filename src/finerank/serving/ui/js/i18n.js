@@ -15,8 +15,10 @@ if (!MESSAGES[language]) language = navigator.language.toLowerCase().startsWith(
 export const currentLanguage = () => language;
 
 /** The message, with `{name}` filled in; `{n|one|many}` is the word that agrees with the number n. */
-export function t(name, values = {}) {
-  return MESSAGES[language][name].replace(SLOT, (_, slot, one, many) => {
+export const t = (name, values = {}) => filled(MESSAGES[language][name], values);
+
+export function filled(message, values) {
+  return message.replace(SLOT, (_, slot, one, many) => {
     const value = values[slot];
     if (one !== undefined) return value === 1 ? one : many;
     return typeof value === "number" ? number(value) : value;

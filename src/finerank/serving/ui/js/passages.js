@@ -2,6 +2,7 @@
 
 import { element, put } from "./element.js";
 import { t } from "./i18n.js";
+import { said } from "./said.js";
 import { scoreText } from "./score.js";
 
 const SHOWN_BEFORE = 10;
@@ -35,7 +36,7 @@ const column = (name, rows) =>
 /** Every reranked passage: `number` is what it is cited by, `reason` why it is not in the prompt. */
 function afterOf({ reranked, passages, dropped }) {
   const numbers = new Map(passages.map((passage, place) => [passage.id, place + 1]));
-  const reasons = new Map(dropped.map((passage) => [passage.id, passage.reason]));
+  const reasons = new Map(dropped.map((passage) => [passage.id, said(passage.reason, passage)]));
   return reranked.map((passage) => ({
     ...passage,
     number: numbers.get(passage.id) ?? null,
@@ -46,8 +47,8 @@ function afterOf({ reranked, passages, dropped }) {
 function beforeRow({ id, score }, rank, { reranked, dropped }) {
   const passage = reranked.find((each) => each.id === id);
   const twin = reranked.find((each) => each.merged.includes(String(id)));
-  const why = dropped.find((each) => each.id === id)?.reason;
-  const reason = why ?? (passage ? "" : twin ? t("passage.twin", { rank: twin.rank }) : t("passage.left", { n: reranked.length }));
+  const drop = dropped.find((each) => each.id === id);
+  const reason = drop ? said(drop.reason, drop) : (passage ? "" : twin ? t("passage.twin", { rank: twin.rank }) : t("passage.left", { n: reranked.length }));
   return row({ id, rank, score, reason, text: passage?.text, metadata: passage?.metadata ?? {} });
 }
 
