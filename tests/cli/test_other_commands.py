@@ -79,7 +79,9 @@ def test_the_doctor_finds_the_default_model_well():
     by_name = {check["name"]: check for title in ("versions", "machine", "model") for check in report[title]}
     assert "sha256" in by_name["model_int8.safetensors"]["found"]
     assert by_name["forward"]["found"].startswith("10 pairs")
-    expected = "finerank's own, native: safetensors of the type bert, in int16" if instruction_sets() else "ONNX Runtime"
+    expected = (
+        "finerank's own, native: safetensors of the type bert, in int16" if check_native().passed else "ONNX Runtime"
+    )
     assert by_name["engine"]["found"].startswith(expected)
     assert [check["name"] for check in report["cpu"]] == ["native engine", "threads"]
     assert report["gpu"][0]["name"] == "GPU driver"

@@ -189,12 +189,12 @@ def test_a_missing_default_model_says_so(tmp_path, monkeypatch):
 
 def test_the_default_model_is_found_by_no_name_by_its_name_its_folder_and_its_file(default_model):
     assert embedded_models() == [DEFAULT_MODEL]
-    weights = tuple(default_model / f"model_int8.{suffix}" for suffix in ("onnx", "safetensors"))
-    for name in (None, DEFAULT_MODEL, default_model, weights[0]):
-        files = find_model(name, device="cpu")
-        assert (files.folder, files.backend) == (default_model, "onnx")
-        assert files.weights == weights
-        assert files.name == str(name or DEFAULT_MODEL)
+    weights, graph = default_model / "model_int8.safetensors", default_model / "model_int8.onnx"
+    for name in (None, DEFAULT_MODEL, default_model):
+        files = find_model(name, device="cpu", backend="native")
+        assert (files.folder, files.weights, files.name) == (default_model, (weights,), str(name or DEFAULT_MODEL))
+    files = find_model(graph, device="cpu")
+    assert (files.folder, files.backend, files.weights) == (default_model, "onnx", (graph, weights))
 
 
 def test_an_onnx_file_in_a_folder_of_its_own_uses_the_files_above(minilm, tmp_path):
