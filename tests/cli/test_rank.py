@@ -79,10 +79,9 @@ def test_the_table_has_bars_scores_logits_and_marks(tmp_path: Path):
     result = run(QUERY, str(long), str(tmp_path / "good.txt"), "--threshold", "0.3")
     assert result.exit_code == 0, result.output
     good, bad = result.stdout.splitlines()[1:3]
-    assert "█" in good
-    assert "█" not in bad
+    assert good.count("█") > bad.count("█")
     assert "[truncated]" in bad
-    assert "1 truncated" in result.stdout
+    assert "1 truncated" in " ".join(result.stdout.split())
 
 
 def test_the_threshold_colours_the_table_and_filters_json():

@@ -98,9 +98,9 @@ def test_the_gate_does_no_harm(make_pipeline, evidence, alert: str, setting: str
 
 def test_the_default_model_keeps_off_scripts_it_cannot_read(make_pipeline):
     pipeline = make_pipeline(model=DEFAULT_MODEL)
-    assert pipeline.search("如何重置路由器").decision.order == "keep"
+    assert pipeline.search("πώς επαναφέρω τον δρομολογητή;").decision.order == "keep"
     assert pipeline.search(QUESTION).decision.order == "rerank"
-    assert make_pipeline(model="another").search("如何重置路由器").decision.order == "rerank"
+    assert make_pipeline(model="another").search("πώς επαναφέρω τον δρομολογητή;").decision.order == "rerank"
 
 
 def test_a_ranker_that_fails_leaves_the_first_order_and_says_so(make_pipeline):

@@ -123,11 +123,11 @@ def test_half_precision_on_the_cpu_is_near_float32_and_not_equal():
     assert 0 < half_precision_difference("cpu") < HALF_TOLERANCE / 4
 
 
-def test_onnx_models_refuse_a_gpu_and_a_precision_that_is_not_their_own():
+def test_onnx_models_refuse_a_gpu_and_a_precision_that_is_not_their_own(minilm):
     with pytest.raises(InvalidSetting, match="device='cuda': ONNX models run on the CPU; load safetensors"):
-        Reranker.from_pretrained(device="cuda")
+        Reranker.from_pretrained(minilm, device="cuda")
     with pytest.raises(InvalidSetting, match="dtype='fp16': an ONNX model has the precision of its file"):
-        Reranker.from_pretrained(dtype="fp16")
+        Reranker.from_pretrained(minilm, dtype="fp16")
 
 
 @pytest.mark.gpu

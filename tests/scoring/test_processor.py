@@ -56,9 +56,9 @@ def test_without_control_groups_every_core_is_used(tmp_path, monkeypatch):
     assert usable_cpus() == len(processor._cores())
 
 
-def test_onnx_runtime_keeps_within_the_quota_too(default_model, monkeypatch):
+def test_onnx_runtime_keeps_within_the_quota_too(minilm, monkeypatch):
     monkeypatch.setattr(onnx_backend, "usable_cpus", lambda: 3)
-    files = find_model(default_model)
+    files = find_model(minilm)
     for threads, expected in ((None, 3), (1, 1)):
         backend = open_backend(files, Device(), threads)
         assert backend._session.get_session_options().intra_op_num_threads == expected
@@ -115,8 +115,8 @@ def test_without_engine_and_onnx_runtime_torch_takes_8_bit_weights(without, make
     assert find_model(tmp_path, device="cpu").backend == "torch"
 
 
-def test_an_onnx_model_without_onnx_runtime_names_the_extra(without, default_model, monkeypatch):
-    files = find_model(default_model)
+def test_an_onnx_model_without_onnx_runtime_names_the_extra(without, minilm, monkeypatch):
+    files = find_model(minilm)
     without("onnxruntime")
     monkeypatch.delitem(sys.modules, "finerank.scoring.onnx_backend")
     with pytest.raises(MissingExtra, match=r"an ONNX model needs .* pip install 'finerank\[onnx\]'"):

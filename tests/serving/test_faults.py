@@ -77,14 +77,14 @@ def test_too_many_documents_or_tokens_are_refused(start_server) -> None:
 
 def test_a_full_queue_is_429_with_retry_after(start_server, gated, together) -> None:
     server = start_server(lambda name: stub_reranker(gated), max_queue_tokens=300)
-    waiting = [together.submit(server.http.post, "/api/rerank", json=FORTY)]
+    waiting = together.submit(server.http.post, "/api/rerank", json=FORTY)
     assert gated.reached.wait(10)
     refused = server.http.post("/v1/rerank", json=FORTY)
     assert refused.status_code == 429
     assert int(refused.headers["retry-after"]) >= 1
-    small = together.submit(server.http.post, "/api/rerank", json={"query": "q", "documents": ["a"]})
     gated.gate.set()
-    assert all(one.result().status_code == 200 for one in [*waiting, small])
+    assert waiting.result().status_code == 200
+    assert server.http.post("/api/rerank", json={"query": "q", "documents": ["a"]}).status_code == 200
 
 
 def test_too_many_requests_are_429_before_their_body_is_read(start_server, gated, together) -> None:
