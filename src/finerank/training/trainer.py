@@ -6,7 +6,7 @@ and stopping with an explanation when a model stops telling passages apart.
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -57,7 +57,15 @@ class ListScorer(torch.nn.Module):
 
     def forward(self, groups: Sequence[dict[str, Tensor]], **lists: Tensor) -> tuple[Tensor, Tensor]:
         """The loss, and the logits as float32 [lists, passages], 0 where there is no passage."""
-        return self.judge([self.model(**group).logits for group in groups], **lists)
+        return self.judge([self.model(**group).logits for group in self._looked_up(groups)], **lists)
+
+    def _looked_up(self, groups: Sequence[dict[str, Tensor]]) -> Iterator[dict[str, Tensor]]:
+        """The groups with their words' vectors, from one lookup: its gradient is as large as the vocabulary."""
+        ids = [group["input_ids"] for group in groups]
+        vectors = self.model.get_input_embeddings()(torch.cat([of.flatten() for of in ids]))
+        for group, of, part in zip(groups, ids, vectors.split([of.numel() for of in ids]), strict=True):
+            rest = {name: tensor for name, tensor in group.items() if name != "input_ids"}
+            yield rest | {"inputs_embeds": part.view(*of.shape, -1)}
 
     def judge(
         self,
