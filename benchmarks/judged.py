@@ -11,7 +11,6 @@ kept by the model's content, recall by that of the set, the embedder and the cod
 import argparse
 import hashlib
 import json
-import re
 import statistics
 import sys
 import tempfile
@@ -89,7 +88,7 @@ def main() -> None:
     for name, table in tables(result):
         print(f"{table}\n")
         if options.docs:
-            put_table(options.docs, name, table)
+            report.put_table(options.docs, name, table)
     print(path, file=sys.stderr)
 
 
@@ -241,7 +240,7 @@ def tables(result: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     recall = result["recall"]
     yield (
         "recall",
-        _table(
+        report.markdown_table(
             ("language", "words (BM25)", "vectors", "both, fused"),
             ((language, *(_pair(recall[way][language]) for way in WAYS)) for language in _ordered(recall["both"])),
         ),
@@ -249,14 +248,14 @@ def tables(result: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     if rows := result.get("reranked", {}).get("languages"):
         yield (
             "reranked",
-            _table(
+            report.markdown_table(
                 ("language", "sets", "queries", "first stage", "reranked", "difference (95% interval)", "p", "gated"),
                 (_reranked_row(language, rows[language]) for language in _ordered(rows)),
             ),
         )
         yield (
             "reranked-more",
-            _table(
+            report.markdown_table(
                 ("language", "RR@10, first stage → reranked", "R@5"),
                 (
                     (language, *(_change(rows[language], name) for name in RERANK_MEASURES[1:]))
@@ -289,21 +288,6 @@ def _reranked_row(language: str, row: Mapping[str, Any]) -> tuple[str, ...]:
 
 def _change(row: Mapping[str, Any], name: str) -> str:
     return f"{row['first_stage'][name]:.3f} → {row['reranked'][name]:.3f}"
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
-
-
-def put_table(path: Path, name: str, table: str) -> None:
-    """Set the table between the marks <!-- name --> and <!-- /name --> of a Markdown file."""
-    text = path.read_text(encoding="utf-8")
-    marks = re.compile(rf"(<!-- {re.escape(name)} -->\n).*?(\n<!-- /{re.escape(name)} -->)", re.DOTALL)
-    changed, count = marks.subn(lambda found: found[1] + table + found[2], text)
-    if count != 1:
-        raise SystemExit(f"{path}: must have the marks <!-- {name} --> and <!-- /{name} --> once, and has {count}")
-    path.write_text(changed, encoding="utf-8")
 
 
 if __name__ == "__main__":

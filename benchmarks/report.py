@@ -1,8 +1,14 @@
-"""A comparison as a table for people and as JSON for the record."""
+"""A comparison as a table for people and as JSON for the record.
 
+    python -m benchmarks.report RESULT.json [LATER.json ...]
+
+sets the README's table from results; what several measured is taken from the last, beside that run's own reference.
+"""
+
+import argparse
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -11,9 +17,13 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.paths import RESULTS
+from benchmarks.paths import RESULTS, ROOT
+from benchmarks.systems import SYSTEMS
 
 Result = Mapping[str, Any]
+
+README_WORKLOAD = "1x100"
+README_HEAD = ("system", "pairs/s", "ratio", "same order (Kendall's tau)", "peak MB", "cold start, s", "installed MB")
 
 _COLUMNS = ("pairs/s", "ratio", "peak MB", "logit diff", "tau", "same order")
 
@@ -77,3 +87,58 @@ def _not_run(systems: Result) -> Iterator[tuple[str, str]]:
     for system in systems.values():
         for what, reason in system["not_run"].items():
             yield f"{system['label']} ({what})", reason
+
+
+def readme_table(results: Sequence[Result]) -> str:
+    """Every system's row of the README, in Markdown."""
+    rows = {name: row for result in results for name, row in result["systems"].items() if _measured(row)}
+    return markdown_table(README_HEAD, (_readme_row(name, rows[name]) for name in SYSTEMS if name in rows))
+
+
+def markdown_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def put_table(path: Path, name: str, table: str) -> None:
+    """Set the table between the marks <!-- name --> and <!-- /name --> of a Markdown file."""
+    text = path.read_text(encoding="utf-8")
+    marks = re.compile(rf"(<!-- {re.escape(name)} -->\n).*?(\n<!-- /{re.escape(name)} -->)", re.DOTALL)
+    changed, count = marks.subn(lambda found: found[1] + table + found[2], text)
+    if count != 1:
+        raise SystemExit(f"{path}: must have the marks <!-- {name} --> and <!-- /{name} --> once, and has {count}")
+    path.write_text(changed, encoding="utf-8")
+
+
+def _measured(row: Result) -> bool:
+    return README_WORKLOAD in row["workloads"]
+
+
+def _readme_row(name: str, row: Result) -> list[str]:
+    found = row["workloads"][README_WORKLOAD]
+    order = "yes" if found["same_order"] else f"no ({found['kendall_tau']:.3f})"
+    ratio = f"{found['ratio']:.1f}"
+    ours = name.startswith("finerank") and found["same_order"]
+    start, size = row.get("cold_start_s"), row.get("installed_mb")
+    label = SYSTEMS[name].label
+    return [
+        f"**{label}** (the default)" if name == "finerank" else label,
+        f"{found['pairs_per_s']:.1f}",
+        f"**{ratio}**" if ours else ratio,
+        order,
+        f"{found['peak_memory_mb']:.0f}",
+        "-" if start is None else f"{start:.1f}",
+        "-" if size is None else f"{size:.0f}",
+    ]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("results", type=Path, nargs="+")
+    options = parser.parse_args()
+    results = [json.loads(path.read_text(encoding="utf-8")) for path in options.results]
+    put_table(ROOT / "README.md", "speed", readme_table(results))
+
+
+if __name__ == "__main__":
+    main()

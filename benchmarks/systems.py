@@ -108,13 +108,13 @@ def _logit(score: float) -> float:
 _OPENVINO_FP32 = {"ov_config": {"INFERENCE_PRECISION_HINT": "f32"}}
 
 SYSTEMS: Mapping[str, System] = {
-    "finerank": System("finerank, int16", "fp32", finerank, "finerank"),
-    "finerank-fp32": System("finerank, fp32", "fp32", partial(finerank, dtype="fp32"), "finerank"),
+    "finerank": System("finerank, own engine, int16", "fp32", finerank, "finerank"),
+    "finerank-fp32": System("finerank, own engine, fp32", "fp32", partial(finerank, dtype="fp32"), "finerank"),
     "finerank-torch": System("finerank, torch fp32", "fp32", partial(finerank, backend="torch"), "finerank[torch]"),
     "finerank-bf16": System("finerank, torch bf16", "fp32", partial(finerank, dtype="bf16"), "finerank[torch]"),
-    "finerank-onnx": System("finerank, ONNX fp32", "finerank-onnx", finerank, "finerank[onnx]"),
-    "finerank-int8": System("finerank, default model (int8)", "int8", finerank, "finerank[onnx]"),
-    "finerank-int8-export": System("finerank, int8 as exported", "finerank-int8", finerank, "finerank[onnx]"),
+    "finerank-onnx": System("finerank, ONNX fp32 by export", "finerank-onnx", finerank, "finerank[onnx]"),
+    "finerank-int8": System("finerank, int8 as published", "int8", finerank, "finerank[onnx]"),
+    "finerank-int8-export": System("finerank, int8 by export", "finerank-int8", finerank, "finerank[onnx]"),
     "st-torch": System("sentence-transformers, torch fp32", "fp32", sentence_transformers, "sentence-transformers"),
     "st-bf16": System(
         "sentence-transformers, torch bf16",
@@ -130,7 +130,7 @@ SYSTEMS: Mapping[str, System] = {
         "optimum",
     ),
     "st-openvino": System(
-        "sentence-transformers, OpenVINO",
+        "sentence-transformers, OpenVINO, its default",
         "optimum-openvino",
         partial(sentence_transformers, backend="openvino"),
         "sentence-transformers[openvino]",
@@ -146,6 +146,6 @@ SYSTEMS: Mapping[str, System] = {
     "flagembedding": System("FlagEmbedding, torch fp32", "fp32", flag_embedding, "FlagEmbedding"),
     "fastembed": System("fastembed, ONNX fp32", "optimum-onnx", fastembed, "fastembed"),
     "flashrank": System("FlashRank, ONNX int8", "flashrank", flashrank, "FlashRank"),
-    "transformers-loop": System("transformers, a pair at a time", "fp32", transformers_loop, "transformers torch"),
+    "transformers-loop": System("transformers, one pair at a time", "fp32", transformers_loop, "transformers torch"),
 }
 """By default OpenVINO computes in bf16 where the CPU has it, and in fp32 elsewhere."""

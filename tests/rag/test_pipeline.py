@@ -9,7 +9,7 @@ from tests.rag.conftest import TEXTS, passage
 from finerank.errors import EndpointError, InvalidInput, OutOfMemory
 from finerank.rag.answer_cache import AnswerCache
 from finerank.rag.gate import Effect, Evidence
-from finerank.rag.pipeline import UNKNOWN, CacheKey
+from finerank.rag.pipeline import UNKNOWN, UNKNOWN_IN_CHINESE, CacheKey
 from finerank.rag.results import Answer, Search, Stage, answer_from_json, answer_json
 from finerank.ranking import Ranking
 from finerank.settings import DEFAULT_MODEL
@@ -131,6 +131,7 @@ def test_what_no_passage_answers_is_not_known(make_pipeline, generator):
     assert (answer.text, answer.kind, answer.citations) == (UNKNOWN, "unknown", ())
     assert generator is None or not generator.asked
     assert make_pipeline([]).ask(QUESTION).kind == "unknown"
+    assert make_pipeline([]).ask("如何重置路由器？").text == UNKNOWN_IN_CHINESE
 
 
 def test_a_generator_writes_from_the_numbered_passages(make_pipeline):
@@ -218,6 +219,8 @@ def test_answers_are_remembered_until_they_expire_or_the_index_changes(make_pipe
     assert not ask("reset the rooter")[0]
     assert not ask("reset the router now")[0]
     assert not ask(prompt_top=2)[0]
+    learnt = Evidence("m", "nDCG@10", Effect(0.1, 0.05, 0.2, 30))
+    assert not make_pipeline(ranker=ranker, answers=answers, evidence=learnt).ask(QUESTION).cached
     now[0] += 61
     assert not ask()[0]
     version[0] = 2

@@ -62,7 +62,7 @@ def test_a_question_of_no_words_finds_nothing_by_words(store: Store):
 
 def test_conditions_on_metadata_hold_in_both_searches(index_docs, tmp_path: Path):
     rows = [
-        {"id": "a", "text": "reset the router", "lang": "en", "year": 2019, "date": "2019-02-03"},
+        {"id": "a", "text": "reset the router", "lang": "en", "year": 2019, "date": "2019-02-03", "size": 12345678},
         {"id": "b", "text": "reset the router now", "lang": "de", "year": 2022, "date": "2022-02-03", "o'k": 1},
         {"id": "c", "text": "reset the router again", "year": "2024", "note": "it's"},
     ]
@@ -80,13 +80,15 @@ def test_conditions_on_metadata_hold_in_both_searches(index_docs, tmp_path: Path
     assert keys("lang=en") == [["a"], ["a"]]
     assert keys("year>=2020") == [["b", "c"]] * 2
     assert keys("year<2024", "lang!=en") == [["b"]] * 2
+    assert keys("lang!=en") == keys("page!=3", "lang!=en") == [["b", "c"]] * 2
+    assert keys("size>12345677") == [["a"]] * 2
     assert keys("date>=2020-01-01", "date<2023-01-01") == [["b"]] * 2
     assert keys("note=it's") == [["c"]] * 2
     assert keys("source~ROWS", "key=a") == [["a"]] * 2
     assert keys("nothing=1") == [[], []]
 
 
-@pytest.mark.parametrize("text", ["lang", "year>=new", "date>yesterday", "a;drop=1", "page~3", "source>a", "=x"])
+@pytest.mark.parametrize("text", ["lang", "year>=new", "date>yesterday", "a>nan", "a;b=1", "page~3", "source>a", "=x"])
 def test_what_is_no_condition_is_refused(text: str):
     with pytest.raises(InvalidSetting, match="where"):
         Filter.parse([text])

@@ -162,10 +162,10 @@ def test_tables_are_read_row_by_row(tmp_path: Path, delimiter: str):
     path = tmp_path / "a.csv"
     with path.open("w", encoding="utf-8-sig", newline="") as file:
         writer = csv.writer(file, delimiter=delimiter)
-        writer.writerows([["Question", "id", "Answer"], ['A "how"\nwith a break?', "q1", "So."], ["", "", ""]])
+        writer.writerows([["Question", "ID", "Answer"], ['A "how"\nwith a break?', "q1", "So."], ["", "", ""]])
     [document], _ = load(path)
     assert document.key == "q1"
-    assert document.text == 'Question: A "how"\nwith a break?\nid: q1\nAnswer: So.'
+    assert document.text == 'Question: A "how"\nwith a break?\nAnswer: So.'
     assert document.metadata["Answer"] == "So."
 
 

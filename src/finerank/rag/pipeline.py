@@ -28,10 +28,12 @@ from finerank.ranking import Ranker
 from finerank.retrieval.retriever import Retriever
 from finerank.retrieval.where import Filter
 from finerank.settings import RagSettings
+from finerank.text.script import script
 
 Result = TypeVar("Result")
 
 UNKNOWN = "I do not know: no passage that was found answers this question."
+UNKNOWN_IN_CHINESE = "不知道：找到的段落都没有回答这个问题。"
 
 Event = Stage | Search | str | Answer
 """What `Pipeline.stream` yields: each stage as it ends, the search, the answer's text in pieces, the answer."""
@@ -192,8 +194,9 @@ class Pipeline:
 
     def _answer(self, search: Search) -> Steps[Event, None, Answer]:
         if not search.passages:
-            yield UNKNOWN
-            return Answer(search.question, UNKNOWN, "unknown", notes=search.notes, search=search)
+            text = UNKNOWN_IN_CHINESE if script(search.question) == "han" else UNKNOWN
+            yield text
+            return Answer(search.question, text, "unknown", notes=search.notes, search=search)
         notes = list(search.notes)
         if self._generator is not None:
             pieces: list[str] = []
@@ -241,9 +244,9 @@ class Pipeline:
             return None
 
     def _asked(self, where: Filter | None) -> str:
-        """What else an answer depends on: every setting, the generator, the filter."""
+        """What else an answer depends on: every setting, the models, what is known of reranking here, the filter."""
         name = self._generator.name if self._generator else ""
-        state = repr((self.settings, name, self._model, where))
+        state = repr((self.settings, name, self._model, self._evidence, where))
         return hashlib.blake2b(state.encode(), digest_size=16).hexdigest()
 
 

@@ -11,10 +11,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from finerank.errors import InvalidSetting, StoreNotFound, UnreadableFile
-from finerank.retrieval.allocator import return_free_memory, return_large_blocks
 from finerank.retrieval.embed import Embedder
 from finerank.retrieval.ledger import open_ledger
 from finerank.retrieval.store import Made, Store, StoredPassage
+from finerank.scoring.allocator import return_free_memory, return_large_blocks
 from finerank.text.load import LoadedDocument, Report, find_files, load_file
 from finerank.text.passages import passages
 

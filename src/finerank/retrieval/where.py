@@ -1,5 +1,6 @@
 """Conditions on a passage's place and metadata, as the store's search understands them."""
 
+import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ _TEXT_COLUMNS = frozenset({"source", "key", "heading"})
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """One comparison. `~` means "contains", without regard to case."""
+    """One comparison. `~` means "contains", without regard to case; what is not there is `!=` to anything."""
 
     name: str
     operator: str
@@ -23,15 +24,19 @@ class Condition:
     def sql(self) -> str:
         value = "'" + self.value.replace("'", "''") + "'"
         if self.name == "date":
-            return f"date {self.operator} timestamp '{_timestamp(self.value)}'"
+            return self._compared("date", f"timestamp '{_timestamp(self.value)}'")
         if self.name == "page":
-            return f"page {self.operator} {_number(self)}"
+            return self._compared("page", _number(self))
         column = self.name if self.name in _TEXT_COLUMNS else f"json_get_string(metadata, '{self.name}')"
         if self.operator == "~":
             return f"strpos(lower({column}), {value.lower()}) > 0"
         if self.operator in ("=", "!="):
-            return f"{column} {self.operator} {value}"
+            return self._compared(column, value)
         return f"json_get_float(metadata, '{self.name}') {self.operator} {_number(self)}"
+
+    def _compared(self, column: str, value: str) -> str:
+        compared = f"{column} {self.operator} {value}"
+        return f"({column} IS NULL OR {compared})" if self.operator == "!=" else compared
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +84,10 @@ def _timestamp(value: str) -> str:
 
 def _number(condition: Condition) -> str:
     try:
-        return f"{float(condition.value):g}" if condition.name != "page" else str(int(condition.value))
+        number = int(condition.value) if condition.name == "page" else float(condition.value)
+        if not math.isfinite(number):
+            raise ValueError("no number to compare with")
+        return repr(number)
     except ValueError as error:
         raise InvalidSetting(
             f"where {condition.name}{condition.operator}{condition.value}: must be compared with a number"

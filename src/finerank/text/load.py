@@ -251,11 +251,13 @@ def _read_csv(path: Path, report: Report) -> Iterator[LoadedDocument]:
 
 
 def _cells(row: Mapping[Any, Any]) -> dict[str, str]:
-    """The filled cells of a row; its text is all of them where no column is one of text."""
+    """The filled cells of a row; its text is all of them but its id where no column is one of text."""
     cells = {str(name).strip(): value for name, value in row.items() if name and isinstance(value, str) and value}
-    named = {name.lower() if name.lower() in TEXT_FIELDS else name: value for name, value in cells.items()}
-    if cells and not named.keys() & set(TEXT_FIELDS):
-        named["text"] = "\n".join(f"{name}: {value}" for name, value in cells.items())
+    known = (*TEXT_FIELDS, *ID_FIELDS)
+    named = {name.lower() if name.lower() in known else name: value for name, value in cells.items()}
+    if not named.keys() & set(TEXT_FIELDS):
+        said = [f"{name}: {value}" for name, value in named.items() if name not in ID_FIELDS]
+        named = {**named, "text": "\n".join(said)} if said else {}
     return named
 
 

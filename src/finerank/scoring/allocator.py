@@ -1,9 +1,10 @@
-"""The C library's allocator, told to give freed memory back. Does nothing where it is not glibc's."""
+"""The C library's allocator, told to give freed memory back, or to keep it. Does nothing where it is not glibc's."""
 
 import ctypes
 import sys
 
-_M_MMAP_THRESHOLD = -3  # malloc.h
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_MMAP_MAX = -1, -3, -4  # malloc.h
+_NEVER = (1 << 31) - 1
 _LARGE_BYTES = 128 << 10
 """glibc's own threshold at first. It raises it to 32 MB as large blocks are freed, and then keeps what LanceDB frees
 while it joins files: 150 MB for 100,000 passages. Set once, it stays."""
@@ -12,6 +13,12 @@ while it joins files: 150 MB for 100,000 passages. Set once, it stays."""
 def return_large_blocks() -> None:
     """From now on memory of large blocks goes back when they are freed."""
     _call("mallopt", _M_MMAP_THRESHOLD, _LARGE_BYTES)
+
+
+def keep_large_blocks() -> None:
+    """From now on memory of large blocks is kept for the next ones, and not fetched anew from the kernel."""
+    _call("mallopt", _M_MMAP_MAX, 0)
+    _call("mallopt", _M_TRIM_THRESHOLD, _NEVER)
 
 
 def return_free_memory() -> None:
