@@ -1,40 +1,52 @@
-"""finerank-embed: a static embedder, one vector a token, distilled with model2vec from multilingual-e5-small.
+"""finerank-embed: a static embedder, a vector for each piece of vocabulary, from where multilingual-e5-small puts them.
 
-python recipes/finerank-mini/trim.py ENCODER DATA runs/trimmed
-python recipes/finerank-embed/make.py runs/trimmed src/finerank/models/finerank-embed
+    python recipes/finerank-mini/trim.py ENCODER DATA runs/trimmed
+    python recipes/finerank-mini/contexts.py runs/trimmed READER DATA runs/contexts.npz
+    python recipes/finerank-embed/make.py runs/trimmed runs/contexts.npz src/finerank/models/finerank-embed
+
+A piece's vector is its mean over the texts it stands in, reduced by PCA, and weighted against its frequency by SIF
+(Arora, Liang and Ma 2017, "A Simple but Tough-to-Beat Baseline for Sentence Embeddings"). The folder is model2vec's.
 """
 
 import argparse
 import json
 from pathlib import Path
 
-from model2vec.distill import distill_from_model
-from transformers import AutoModel, PreTrainedTokenizerFast
+import numpy as np
+from model2vec import StaticModel
+from model2vec.quantization import DType, quantize_embeddings
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
 
 DIMENSIONS = 256
+SIF = 1e-4
 
 
-def make(encoder: Path, out: Path, dimensions: int) -> None:
-    tokenizer = PreTrainedTokenizerFast(
-        tokenizer_file=str(encoder / "tokenizer.json"),
-        **{"bos_token": "<s>", "cls_token": "<s>", "eos_token": "</s>", "sep_token": "</s>"},
-        **{"pad_token": "<pad>", "unk_token": "<unk>", "mask_token": "<mask>"},
-    )
-    model = AutoModel.from_pretrained(encoder)
-    static = distill_from_model(model, tokenizer, pca_dims=dimensions, quantize_to="int8", device="cpu")
+def reduced(vectors: NDArray[np.float32], dimensions: int) -> NDArray[np.float32]:
+    """The vectors along their `dimensions` strongest directions."""
+    offsets = vectors - vectors.mean(0)
+    _, directions = np.linalg.eigh(offsets.T @ offsets)
+    return offsets @ directions[:, ::-1][:, :dimensions]
+
+
+def make(trimmed: Path, contexts: Path, out: Path, dimensions: int) -> None:
+    found = np.load(contexts)
+    frequency = (found["counts"] / found["counts"].sum(1, keepdims=True)).mean(0)
+    vectors = reduced(found["pieces"], dimensions) * (SIF / (SIF + frequency))[:, None]
+    tokenizer = Tokenizer.from_file(str(trimmed / "tokenizer.json"))
+    tokenizer.no_truncation()
+    config = {"tokenizer_name": "intfloat/multilingual-e5-small", "apply_pca": dimensions, "sif_coefficient": SIF}
+    static = StaticModel(quantize_embeddings(vectors, DType.Int8), tokenizer, {**config, "embedding_dtype": "int8"})
     static.save_pretrained(str(out))
     (out / "README.md").unlink(missing_ok=True)  # the library's own card speaks of another model
-    config = json.loads((out / "config.json").read_text(encoding="utf-8"))
-    config["tokenizer_name"] = "intfloat/multilingual-e5-small"
-    (out / "config.json").write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
     size = sum(file.stat().st_size for file in out.rglob("*") if file.is_file())
-    print(json.dumps({"dimensions": dimensions, "tokens": len(static.tokens), "megabytes": round(size / 1e6, 1)}))
+    print(json.dumps({"dimensions": dimensions, "tokens": len(vectors), "megabytes": round(size / 1e6, 1)}))
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("encoder", type=Path)
-    parser.add_argument("out", type=Path)
+    for name in ("trimmed", "contexts", "out"):
+        parser.add_argument(name, type=Path)
     parser.add_argument("--dimensions", type=int, default=DIMENSIONS)
     options = parser.parse_args()
-    make(options.encoder, options.out, options.dimensions)
+    make(options.trimmed, options.contexts, options.out, options.dimensions)
