@@ -4,8 +4,9 @@
     python recipes/finerank-mini/contexts.py runs/trimmed READER DATA runs/contexts.npz
     python recipes/finerank-embed/make.py runs/trimmed runs/contexts.npz src/finerank/models/finerank-embed
 
-A piece's vector is its mean over the texts it stands in, reduced by PCA, and weighted against its frequency by SIF
-(Arora, Liang and Ma 2017, "A Simple but Tough-to-Beat Baseline for Sentence Embeddings"). The folder is model2vec's.
+A piece's vector is its mean over the texts it stands in, reduced by PCA with the strongest directions damped, and
+weighted against its frequency by SIF (Arora, Liang and Ma 2017, "A Simple but Tough-to-Beat Baseline for Sentence
+Embeddings"). The folder is model2vec's.
 """
 
 import argparse
@@ -23,10 +24,11 @@ SIF = 1e-4
 
 
 def reduced(vectors: NDArray[np.float32], dimensions: int) -> NDArray[np.float32]:
-    """The vectors along their `dimensions` strongest directions."""
+    """The vectors along their `dimensions` strongest directions, each divided by the root of its spread."""
     offsets = vectors - vectors.mean(0)
     _, directions = np.linalg.eigh(offsets.T @ offsets)
-    return offsets @ directions[:, ::-1][:, :dimensions]
+    along = offsets @ directions[:, ::-1][:, :dimensions]
+    return along / np.sqrt(along.std(0))
 
 
 def make(trimmed: Path, contexts: Path, out: Path, dimensions: int) -> None:
