@@ -6,13 +6,14 @@ and stopping with an explanation when a model stops telling passages apart.
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from finerank.errors import MissingExtra, TrainingCollapsed
 from finerank.evaluation.measures import measure
+from finerank.scoring.families import FAMILIES
 from finerank.training.examples import Example
 from finerank.training.lists import ListCollator, shuffle_passages
 
@@ -59,13 +60,19 @@ class ListScorer(torch.nn.Module):
         """The loss, and the logits as float32 [lists, passages], 0 where there is no passage."""
         return self.judge([self.model(**group).logits for group in self._looked_up(groups)], **lists)
 
-    def _looked_up(self, groups: Sequence[dict[str, Tensor]]) -> Iterator[dict[str, Tensor]]:
+    def _looked_up(self, groups: Sequence[dict[str, Tensor]]) -> Sequence[dict[str, Tensor]]:
         """The groups with their words' vectors, from one lookup: its gradient is as large as the vocabulary."""
+        kind = getattr(getattr(self.model, "config", None), "model_type", "")
+        if kind not in FAMILIES:  # a decoder finds the end of a pair by its ids
+            return groups
         ids = [group["input_ids"] for group in groups]
         vectors = self.model.get_input_embeddings()(torch.cat([of.flatten() for of in ids]))
-        for group, of, part in zip(groups, ids, vectors.split([of.numel() for of in ids]), strict=True):
-            rest = {name: tensor for name, tensor in group.items() if name != "input_ids"}
-            yield rest | {"inputs_embeds": part.view(*of.shape, -1)}
+        parts = vectors.split([of.numel() for of in ids])
+        return [
+            {name: tensor for name, tensor in group.items() if name != "input_ids"}
+            | {"inputs_embeds": part.view(*of.shape, -1)}
+            for group, of, part in zip(groups, ids, parts, strict=True)
+        ]
 
     def judge(
         self,
