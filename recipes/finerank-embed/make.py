@@ -37,8 +37,18 @@ def make(trimmed: Path, contexts: Path, out: Path, dimensions: int) -> None:
     vectors = reduced(found["pieces"], dimensions) * (SIF / (SIF + frequency))[:, None]
     tokenizer = Tokenizer.from_file(str(trimmed / "tokenizer.json"))
     tokenizer.no_truncation()
-    config = {"tokenizer_name": "intfloat/multilingual-e5-small", "apply_pca": dimensions, "sif_coefficient": SIF}
-    static = StaticModel(quantize_embeddings(vectors, DType.Int8), tokenizer, {**config, "embedding_dtype": "int8"})
+    config = {
+        "model_type": "model2vec",
+        "architectures": ["StaticModel"],
+        "tokenizer_name": "intfloat/multilingual-e5-small",
+        "apply_pca": dimensions,
+        "sif_coefficient": SIF,
+        "hidden_dim": dimensions,
+        "pooling": "mean",
+        "embedding_dtype": "int8",
+        "normalize": True,
+    }
+    static = StaticModel(quantize_embeddings(vectors, DType.Int8), tokenizer, config, normalize=True)
     static.save_pretrained(str(out))
     (out / "README.md").unlink(missing_ok=True)  # the library's own card speaks of another model
     size = sum(file.stat().st_size for file in out.rglob("*") if file.is_file())
