@@ -28,8 +28,8 @@ try:
 except ImportError as error:
     raise MissingExtra("the document store", "rag") from error
 
-FORMAT = "1"
-"""The version of a store's layout."""
+FORMAT = "2"
+"""The version of a store's layout, and of finerank-embed: vectors of two of its versions cannot be compared."""
 
 INDEXED_FROM = 200_000
 """Passages from which on vectors are searched by an approximate index: below, all are compared."""
