@@ -66,7 +66,8 @@ class ListScorer(torch.nn.Module):
         if kind not in FAMILIES:  # a decoder finds the end of a pair by its ids
             return groups
         ids = [group["input_ids"] for group in groups]
-        vectors = self.model.get_input_embeddings()(torch.cat([of.flatten() for of in ids]))
+        embeddings: Any = self.model.get_input_embeddings  # untyped in transformers
+        vectors = embeddings()(torch.cat([of.flatten() for of in ids]))
         parts = vectors.split([of.numel() for of in ids])
         return [
             {name: tensor for name, tensor in group.items() if name != "input_ids"}
