@@ -100,7 +100,7 @@ class Plan:
 
 def execute(plan: Plan, out: Path) -> dict[str, Any]:
     """Do what is planned in the folder `out`; returns what run.json says at the end."""
-    keep_large_blocks()  # gradients as large as the vocabulary come and go with every step: a quarter of its time
+    keep_large_blocks()  # gradients as large as the vocabulary come and go with every step: a tenth of its time
     args = _arguments(plan.settings, out, bool(plan.dev))
     record = plan.record()
     with args.main_process_first(local=False):
