@@ -46,7 +46,8 @@ class RankedDocument:
 @dataclass(frozen=True, slots=True)
 class Usage:
     """What a ranking took: pairs and their tokens (those the cache answered too), documents truncated, pairs answered
-    by the cache, and seconds by stage. A chunked document counts one pair a passage.
+    by the cache, documents that effort="fast" left out, and seconds by stage. A chunked document counts one pair a
+    passage.
 
     `rank_many` shares its stages between requests: each ranking then carries the seconds of the whole call.
     """
@@ -55,6 +56,7 @@ class Usage:
     tokens: int = 0
     truncated: int = 0
     cached: int = 0
+    skipped: int = 0
     seconds: Mapping[str, float] = field(default_factory=dict)
 
 
@@ -114,7 +116,7 @@ def sigmoid(logit: float) -> float:
 
 def rank_by_score(
     documents: Sequence[Document],
-    logits: Sequence[float],
+    logits: Sequence[float | None],
     *,
     truncated: Sequence[bool] | None = None,
     best_spans: Sequence[Span | None] | None = None,
@@ -122,33 +124,33 @@ def rank_by_score(
     top_n: int | None = None,
     threshold: float | None = None,
 ) -> tuple[RankedDocument, ...]:
-    """Sort documents by logit, best first; equal logits keep the caller's order.
+    """Sort documents by logit, best first; equal logits keep the caller's order, and one with None is left out.
 
     `threshold` drops documents whose score (0..1) is below it, `top_n` keeps the first n of the rest.
     Raises `ScoreError` on NaN or infinity, naming the document's index.
     """
     for index, logit in enumerate(logits):
-        if not math.isfinite(logit):
+        if logit is not None and not math.isfinite(logit):
             raise ScoreError(
                 f"documents[{index}]: the model answered {logit}. Load it with dtype='fp32' (half precision may "
                 "overflow); if that fails too, its weights are damaged."
             )
-    order = sorted(range(len(documents)), key=lambda index: -logits[index])
-    scored = [(index, sigmoid(logits[index])) for index in order]
+    given = [(logit, index) for index, logit in enumerate(logits) if logit is not None]
+    scored = [(index, logit, sigmoid(logit)) for logit, index in sorted(given, key=lambda one: (-one[0], one[1]))]
     if threshold is not None:
-        scored = [(index, score) for index, score in scored if score >= threshold]
+        scored = [each for each in scored if each[2] >= threshold]
     return tuple(
         RankedDocument(
             document=documents[index],
             score=score,
-            logit=logits[index],
+            logit=logit,
             index=index,
             rank=rank,
             truncated=truncated[index] if truncated is not None else False,
             best_span=best_spans[index] if best_spans is not None else None,
             probability=probabilities[index] if probabilities is not None else None,
         )
-        for rank, (index, score) in enumerate(scored[:top_n], start=1)
+        for rank, (index, logit, score) in enumerate(scored[:top_n], start=1)
     )
 
 

@@ -270,7 +270,7 @@ class _Exchange:
         try:
             answer = response.json()
             results = tuple(self._result(row) for row in answer["results"][: self.top_n])
-            counts = {name: answer["usage"][name] for name in ("pairs", "tokens", "truncated", "cached")}
+            counts = {name: answer["usage"][name] for name in ("pairs", "tokens", "truncated", "cached", "skipped")}
             seconds = {name.removesuffix("_ms"): ms / 1000 for name, ms in answer["timings"].items()}
             return Ranking(results, answer["model"], Usage(**counts, seconds=seconds), answer["degraded"])
         except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:

@@ -9,11 +9,13 @@ import re
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, Unpack
 
+from finerank.effort import ExitLook, FirstLook, ModelLook, shortlisted
+from finerank.encoded import EncodedRequest
 from finerank.errors import BrokenModel, InvalidInput, InvalidSetting, OutOfMemory, ScoreError
 from finerank.ranking import (
     Document,
@@ -26,17 +28,17 @@ from finerank.ranking import (
     check_query,
     rank_by_score,
 )
-from finerank.scoring.backend import ScoringBackend, open_backend
-from finerank.scoring.batch import EncodedPair
+from finerank.scoring.backend import ScoringBackend, Shortenable, open_backend
 from finerank.scoring.cache import open_cache
 from finerank.scoring.calibration import Calibration, find_calibration
 from finerank.scoring.device import Device, choose_device
-from finerank.scoring.encode import EncodedQuery, PairEncoder
+from finerank.scoring.encode import PairEncoder
+from finerank.scoring.exits import find_exit
 from finerank.scoring.model_files import NATIVE_DTYPES, ModelFiles, find_model
 from finerank.scoring.processor import check_native
 from finerank.scoring.scorer import PairScorer, Progress, Scorer, Scores
 from finerank.scoring.tokenizer import load_tokenizer
-from finerank.settings import Options, Settings, check_threshold, check_top_n
+from finerank.settings import DEFAULT_MODEL, Options, Settings, check_threshold, check_top_n
 from finerank.text.pool import pool
 
 if TYPE_CHECKING:
@@ -47,17 +49,6 @@ _PLACES = re.compile(r"\{(query|instruction)\}")
 BATCH_TOKENS = {"native": 2048, "cpu": 1024, "mps": 8192, "cuda": 65536}
 """Tokens per batch by kind of device, and in our own engine. On a CPU small batches stay in its cache: with torch 1024
 was fastest of 512 to 4096."""
-
-
-@dataclass(frozen=True, slots=True)
-class EncodedRequest:
-    """A query's documents as the model reads them: `counts[i]` neighbouring `pairs` belong to document i, and `spans`
-    says where in it each pair's passage lies (None: it is the whole document)."""
-
-    documents: list[Document]
-    pairs: list[EncodedPair]
-    counts: list[int]
-    spans: list[Span | None]
 
 
 class Reranker:
@@ -75,6 +66,7 @@ class Reranker:
         device: Device | None = None,
         files: ModelFiles | None = None,
         calibration: Calibration | None = None,
+        first_look: FirstLook | None = None,
     ) -> None:
         self._encoder = encoder
         self.scorer = scorer
@@ -82,6 +74,7 @@ class Reranker:
         self.device = device or Device()
         self.files = files
         self.calibration = calibration
+        self._first_look = first_look
         self.model = files.name if files else type(scorer.backend).__name__
 
     @classmethod
@@ -91,20 +84,23 @@ class Reranker:
         The options are those of `finerank.settings.Settings`; what is not given comes from the environment and
         finerank.toml. Raises `ModelError`, `DeviceError`, `InvalidSetting` or `MissingExtra`, each naming the fix.
         """
-        settings = Settings.load(model=str(model) if model is not None else None, **options)
+        return cls._open(Settings.load(model=str(model) if model is not None else None, **options))
+
+    @classmethod
+    def _open(cls, settings: Settings) -> Self:
         files = find_model(settings.model, settings.revision, settings.backend, settings.dtype, settings.device)
         calibration = find_calibration(settings.calibration, files.folder)
         device = _device_for(files, settings)
         tokenizer = load_tokenizer(files.tokenizer)
         _check_vocabulary(files, tokenizer.get_vocab_size())
         encoder = PairEncoder(tokenizer, _max_length(files, settings.max_length))
-        backend, device = _open(files, device, settings)
+        backend, device = _open_backend(files, device, settings)
         cache = open_cache(settings.cache, settings.cache_entries)
         how = f"{files.backend} {device.kind} {device.precision} {settings.deterministic}"
+        batch_tokens = settings.batch_tokens or BATCH_TOKENS["native" if files.backend == "native" else device.kind]
         scorer = Scorer(
             backend,
-            max_batch_tokens=settings.batch_tokens
-            or BATCH_TOKENS["native" if files.backend == "native" else device.kind],
+            max_batch_tokens=batch_tokens,
             namespace=f"{files.fingerprint()} {how}" if cache else "",
             cache=cache,
             deterministic=settings.deterministic and files.backend != "native",  # which is so anyway
@@ -112,7 +108,15 @@ class Reranker:
             if settings.fallback == "cpu" and device.kind != "cpu"
             else None,
         )
-        return cls(encoder, scorer, settings=settings, device=device, files=files, calibration=calibration)
+        return cls(
+            encoder,
+            scorer,
+            settings=settings,
+            device=device,
+            files=files,
+            calibration=calibration,
+            first_look=cls._open_first_look(settings, files, backend, batch_tokens),
+        )
 
     @property
     def max_length(self) -> int:
@@ -205,17 +209,25 @@ class Reranker:
         encoder = self._encoder
         if max_length is not None and max_length < encoder.max_length:
             encoder = encoder.shortened(max_length)
-        encoded = encoder.encode_query(self._put(query, instruction))
+        put = self._put(query, instruction)
+        encoded = encoder.encode_query(put)
         room = min(encoder.passage_room(encoded), max_passage_tokens or self.max_length)
         checked = check_documents(documents)
         if (long_documents or self.settings.long_documents) == "chunk":
-            return self._encode_chunked(encoder, encoded, checked, room)
+            return self._encode_chunked(encoder, put, checked, room)
         texts = [document.text for document in checked]
         if self.settings.clean:
             from finerank.text.clean import strip_html
 
             texts = [strip_html(text).text for text in texts]
-        return EncodedRequest(checked, encoder.encode(encoded, texts, room), [1] * len(checked), [None] * len(checked))
+        pairs = encoder.encode(encoded, texts, room)
+        return EncodedRequest(put, checked, pairs, [1] * len(checked), [None] * len(checked))
+
+    def shortlisted(self, request: EncodedRequest, top_n: int | None) -> EncodedRequest:
+        """With effort="fast", the request without the documents that have no chance to be among the first `top_n`."""
+        if self._first_look is None or top_n is None:
+            return request
+        return shortlisted(request, self._first_look, top_n, self.settings.pooling)
 
     def ranking(
         self,
@@ -227,30 +239,25 @@ class Reranker:
         seconds: Mapping[str, float] | None = None,
     ) -> Ranking:
         """The second half of `rank`: the scores of the request's pairs, pooled and sorted."""
-        pooled: list[float] = []
-        truncated: list[bool] = []
-        best_spans: list[Span | None] = []
-        logits = scores.logits.tolist()
-        first = 0
-        for count in request.counts:
-            logit, best = pool(logits[first : first + count], self.settings.pooling)
-            pooled.append(logit)
-            truncated.append(any(pair.truncated for pair in request.pairs[first : first + count]))
-            best_spans.append(request.spans[first + best])
-            first += count
+        pooled = request.pooled(scores.logits.tolist(), self.settings.pooling)
+        truncated = [any(request.pairs[pair].truncated for pair in place) for place in request.places()]
+        logits = [best[0] if best else None for best in pooled]
         usage = Usage(
             pairs=len(request.pairs),
             tokens=sum(len(pair) for pair in request.pairs),
             truncated=sum(truncated),
             cached=int(scores.cached.sum()),
+            skipped=logits.count(None),
             seconds=seconds or {},
         )
         results = rank_by_score(
             request.documents,
-            pooled,
+            logits,
             truncated=truncated,
-            best_spans=best_spans,
-            probabilities=[self.calibration.probability(logit) for logit in pooled] if self.calibration else None,
+            best_spans=[request.spans[best[1]] if best else None for best in pooled],
+            probabilities=[0.0 if logit is None else self.calibration.probability(logit) for logit in logits]
+            if self.calibration
+            else None,
             top_n=top_n,
             threshold=self.settings.threshold if threshold is None else threshold,
         )
@@ -265,11 +272,14 @@ class Reranker:
             device=self.device,
             files=self.files,
             calibration=self.calibration,
+            first_look=self._first_look,
         )
 
     def close(self) -> None:
         """Release the model's memory and the cache's file."""
         self.scorer.close()
+        if self._first_look:
+            self._first_look.close()
 
     def __enter__(self) -> Self:
         return self
@@ -281,6 +291,24 @@ class Reranker:
 
     def __repr__(self) -> str:
         return f"Reranker({self.model!r}, {self.device.name}, {self.device.precision}, max_length={self.max_length})"
+
+    @classmethod
+    def _open_first_look(
+        cls, settings: Settings, files: ModelFiles, backend: ScoringBackend, batch_tokens: int
+    ) -> FirstLook | None:
+        """What `effort` and `first_model` ask for."""
+        if settings.effort == "full":
+            return None
+        early = None if settings.first_model or not isinstance(backend, Shortenable) else find_exit(files)
+        if early is not None:
+            return ExitLook(Scorer(backend.shortened(early), max_batch_tokens=batch_tokens))
+        small = Settings(model=settings.first_model or DEFAULT_MODEL, device=settings.device, threads=settings.threads)
+        if find_model(small.model, device=small.device).folder == files.folder:
+            raise InvalidSetting(
+                f"effort='fast': {files.name} has no early exit, or backend={files.backend!r} cannot take it; name a "
+                "smaller first_model, or train an exit with exit_layers"
+            )
+        return ModelLook(cls._open(small))
 
     def _rank_all(
         self,
@@ -299,8 +327,10 @@ class Reranker:
             with _placed(place, index):
                 jobs.append(self.encode(query, documents))
         encode_s = time.perf_counter() - start
+        jobs = [self.shortlisted(job, top_n) for job in jobs]
+        look_s = time.perf_counter() - start - encode_s
         scores = self.scorer.score([pair for job in jobs for pair in job.pairs], progress)
-        seconds = {"encode": encode_s, "forward": scores.seconds}
+        seconds = {"encode": encode_s, "forward": look_s + scores.seconds}
         rankings, first = [], 0
         for index, job in enumerate(jobs):
             last = first + len(job.pairs)
@@ -320,9 +350,7 @@ class Reranker:
             )
         return _PLACES.sub(lambda place: parts[place[1]], self.settings.template)
 
-    def _encode_chunked(
-        self, encoder: PairEncoder, query: EncodedQuery, documents: list[Document], room: int
-    ) -> EncodedRequest:
+    def _encode_chunked(self, encoder: PairEncoder, query: str, documents: list[Document], room: int) -> EncodedRequest:
         from finerank.text.chunk import chunk_spans
         from finerank.text.clean import strip_html
 
@@ -336,7 +364,7 @@ class Reranker:
             passages += [text[start:end] for start, end in chunks]
             spans += [clean.original_span(chunk) if clean else chunk for chunk in chunks]
             counts.append(len(chunks))
-        return EncodedRequest(documents, encoder.encode(query, passages), counts, spans)
+        return EncodedRequest(query, documents, encoder.encode(encoder.encode_query(query), passages), counts, spans)
 
 
 @contextmanager
@@ -372,7 +400,7 @@ def _device_for(files: ModelFiles, settings: Settings) -> Device:
     return Device("cpu", precision, (), "ONNX models run on the CPU")
 
 
-def _open(files: ModelFiles, device: Device, settings: Settings) -> tuple[ScoringBackend, Device]:
+def _open_backend(files: ModelFiles, device: Device, settings: Settings) -> tuple[ScoringBackend, Device]:
     """The model on the device, or on the CPU if it does not fit and the settings allow that."""
     try:
         return open_backend(files, device, settings.threads), device

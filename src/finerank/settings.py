@@ -41,6 +41,8 @@ class Options(TypedDict, total=False):
     max_length: int | None
     batch_tokens: int | None
     deterministic: bool
+    effort: Literal["full", "fast"]
+    first_model: str | None
     threshold: float | None
     calibration: str
     template: str
@@ -132,6 +134,12 @@ class Settings(_Options):
         None, "tokens per batch; unset is 2048 natively, else 1024 on a CPU, 65536 on CUDA, 8192 on MPS"
     )
     deterministic: bool = _option(False, "score every pair alone: bit-identical logits in any company")
+    effort: Literal["full", "fast"] = _option(
+        "full", "fast: where the first N are asked for, score only what a quick first look leaves"
+    )
+    first_model: str | None = _option(
+        None, "the model that takes that look; unset is the model's own early exit, or finerank-mini"
+    )
     threshold: float | None = _option(None, "drop documents whose score (0..1) is below this")
     calibration: str = _option("auto", "auto takes the model folder's calibration.json, if any; off; or a file's path")
     template: str = _option(

@@ -75,6 +75,9 @@ def evaluate(
     max_length: options.MaxLength = None,
     batch_tokens: options.BatchTokens = None,
     threads: options.Threads = None,
+    effort: options.Effort = None,
+    first_model: options.FirstModel = None,
+    top_n: options.TopN = None,
     template: options.Template = None,
     long_documents: options.LongDocuments = None,
     pooling: options.Pooling = None,
@@ -110,9 +113,12 @@ def evaluate(
         "revision": revision, "backend": backend, "device": device, "dtype": dtype, "max_length": max_length,
         "batch_tokens": batch_tokens, "threads": threads, "template": template, "long_documents": long_documents,
         "pooling": pooling, "clean": clean, "cache": cache, "threshold": 0.0,
+        "effort": effort, "first_model": first_model,
     }  # fmt: skip
     with options.load_reranker(model, **load) as reranker, pairs_progress("reranking") as progress:
-        limits = {"depth": depth, "max_queries": max_queries, "seed": seed}
+        if reranker.settings.effort == "fast" and top_n is None:
+            raise typer.BadParameter("effort=fast makes a difference where the first N are asked for: give --top-n")
+        limits = {"depth": depth, "max_queries": max_queries, "seed": seed, "top_n": top_n}
         found = evaluate(reranker, judged, measures=names, with_text=with_text, progress=progress, **limits)
         every = [trap for language in trap_languages() for trap in load_traps(language)] if traps else []
         outcomes = tuple(try_traps(reranker, every))

@@ -31,6 +31,8 @@ ChunkOverlap = Annotated[int | None, typer.Option(help=option_help("chunk_overla
 Deterministic = Annotated[
     bool | None, typer.Option("--deterministic", help=option_help("deterministic"), show_default=False)
 ]
+Effort = Annotated[str | None, typer.Option(help=option_help("effort"), show_default=False)]
+FirstModel = Annotated[str | None, typer.Option(help=option_help("first_model"), show_default=False)]
 Fallback = Annotated[str | None, typer.Option(help=option_help("fallback"), show_default=False)]
 Threshold = Annotated[float | None, typer.Option(help=option_help("threshold"), show_default=False)]
 Calibration = Annotated[str | None, typer.Option(help=option_help("calibration"), show_default=False)]

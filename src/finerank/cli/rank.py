@@ -58,6 +58,8 @@ def rank(
     chunk_overlap: options.ChunkOverlap = None,
     deterministic: options.Deterministic = None,
     fallback: options.Fallback = None,
+    effort: options.Effort = None,
+    first_model: options.FirstModel = None,
 ) -> None:
     """Put documents in order of how well they answer QUERY.
 
@@ -76,7 +78,7 @@ def rank(
         "batch_tokens": batch_tokens, "threads": threads, "template": template, "long_documents": long_documents,
         "pooling": pooling, "clean": clean, "cache": cache, "fallback": fallback, "threshold": threshold,
         "cache_entries": cache_entries, "chunk_overlap": chunk_overlap, "deterministic": deterministic,
-        "calibration": calibration,
+        "calibration": calibration, "effort": effort, "first_model": first_model,
     }  # fmt: skip
     with options.load_reranker(model, **load) as reranker:
         if batch is not None:

@@ -68,6 +68,8 @@ def print_usage(console: Console, ranking: Ranking, what: str) -> None:
         parts.append(f"{usage.truncated} truncated")
     if usage.cached:
         parts.append(f"{usage.cached} cached")
+    if usage.skipped:
+        parts.append(f"{usage.skipped} skipped")
     console.print(Text("  " + "  ·  ".join(parts), style="bright_black"))
     if ranking.degraded:
         console.print(Text(f"  degraded: {ranking.degraded}", style="yellow"))
@@ -114,6 +116,7 @@ def ranking_json(ranking: Ranking) -> dict[str, object]:
             "tokens": usage.tokens,
             "truncated": usage.truncated,
             "cached": usage.cached,
+            "skipped": usage.skipped,
             "seconds": {stage: round(value, 6) for stage, value in usage.seconds.items()},
         },
         **({"degraded": ranking.degraded} if ranking.degraded else {}),

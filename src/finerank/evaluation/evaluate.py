@@ -24,14 +24,15 @@ def evaluate(
     depth: int | None = None,
     max_queries: int | None = None,
     seed: int | None = None,
+    top_n: int | None = None,
     with_text: bool = False,
     progress: Progress | None = None,
 ) -> Evaluation:
     """Rerank every query's candidates, and measure that order and the first stage's.
 
     `depth` takes the first so many candidates, for both orders; `max_queries` the first so many queries of a set, or
-    with a `seed` a random draw. `with_text` keeps the queries' text in the result. A candidate the ranker does not
-    return counts as not found.
+    with a `seed` a random draw; `top_n` asks the ranker for no more. `with_text` keeps the queries' text in the result.
+    A candidate the ranker does not return counts as not found.
 
     >>> from finerank.testing import stub_reranker
     >>> from finerank import Document
@@ -50,7 +51,7 @@ def evaluate(
         rankings, cost = {}, Cost()
         for query in judged.queries:
             start = time.perf_counter()
-            ranking = rank_query(ranker, judged, query)
+            ranking = rank_query(ranker, judged, query, top_n)
             cost += _cost(ranking, query, time.perf_counter() - start)
             rankings[query.id] = _ranked_ids(ranking, judged, query)
             model = model or ranking.model
@@ -61,12 +62,12 @@ def evaluate(
     return Evaluation(model, measures, tuple(results), depth, max_queries, seed)
 
 
-def rank_query(ranker: Ranker, judged: JudgedSet, query: JudgedQuery) -> Ranking:
+def rank_query(ranker: Ranker, judged: JudgedSet, query: JudgedQuery, top_n: int | None = None) -> Ranking:
     """The ranking of a query's candidates; an error about one of them names the set and the query."""
     if not query.candidates:
         return Ranking((), "")
     try:
-        return ranker.rank(query.text, query.candidates)
+        return ranker.rank(query.text, query.candidates, top_n=top_n)
     except (InvalidInput, ScoreError) as error:
         raise type(error)(f"{_place(judged, query)}: {error}") from error
 

@@ -6,13 +6,14 @@ outside it, so that every backend gives the same score.
 
 from collections.abc import Mapping
 from importlib import import_module
-from typing import Protocol, cast
+from typing import Protocol, Self, cast, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from finerank.scoring.batch import Batch
 from finerank.scoring.device import Device
+from finerank.scoring.exits import Exit
 from finerank.scoring.model_files import ModelFiles
 
 
@@ -27,6 +28,15 @@ class ScoringBackend(Protocol):
 
     def close(self) -> None:
         """Release memory; the backend is not used again."""
+        ...
+
+
+@runtime_checkable
+class Shortenable(ScoringBackend, Protocol):
+    """A backend that can end a model early."""
+
+    def shortened(self, early: Exit) -> Self:
+        """The model up to its early exit. It shares the weights, which stay when it is closed."""
         ...
 
 

@@ -31,6 +31,9 @@ TUNED_LENGTH = 1024
 TRAINED_LENGTH = "finerank_max_length"
 """The key of config.json under which our training notes its max_length."""
 
+EXIT_FILE = "exit.safetensors"
+"""The head of a model's early exit; see `finerank.scoring.exits`."""
+
 _HUB_ID = re.compile(r"\w[\w.-]*/[\w.-]+")
 _SHARD = re.compile(r"model-\d+-of-(\d+)\.safetensors")
 _SHARD_INDEX = "model.safetensors.index.json"  # transformers reads shards by it
@@ -360,7 +363,7 @@ def _from_hub(name: str, revision: str | None, wanted: _Wanted) -> Path:
         listed = [file.rfilename for file in info.siblings or []]
         choice = _choose(listed, name, wanted, (info.config or {}).get("model_type"))
         _remember(str(info.sha), listed)
-        settings = ["config.json", "tokenizer_config.json", CALIBRATION_FILE, _SHARD_INDEX]
+        settings = ["config.json", "tokenizer_config.json", CALIBRATION_FILE, EXIT_FILE, _SHARD_INDEX]
         files = [*settings, choice.tokenizer, *choice.weights]
         return Path(snapshot_download(name, revision=revision, allow_patterns=files))
     except OfflineModeIsEnabled as error:

@@ -5,15 +5,20 @@ the default, products are exact sums of 16-bit integers, at twice the speed of f
 ms-marco-MiniLM-L-12-v2 move by less than 0.004. Needs no extra.
 """
 
+from copy import copy
+from functools import partial
+from typing import Self
+
 import numpy as np
 from numpy.typing import NDArray
 
 from finerank.errors import BrokenModel, InvalidSetting, OutOfMemory, UnsupportedModel
 from finerank.scoring.batch import Batch
 from finerank.scoring.device import Device
+from finerank.scoring.exits import Exit
 from finerank.scoring.families import ACTIVATIONS, FAMILIES, checked_config
 from finerank.scoring.model_files import ModelFiles
-from finerank.scoring.native_weights import inner_chunk, packed_weights
+from finerank.scoring.native_weights import inner_chunk, packed_head, packed_weights
 from finerank.scoring.processor import check_native, instruction_sets, usable_cpus
 from finerank.scoring.tensors import Tensors
 
@@ -48,21 +53,21 @@ class NativeBackend:
         int16 = device.precision == "int16"
         self._threads = threads or usable_cpus()
         try:
-            arrays = packed_weights(files, config, tensors, int16=int16)
+            self._arrays = packed_weights(files, config, tensors, int16=int16)
         except MemoryError as error:
             raise OutOfMemory("no memory to pack the weights") from error
-        self._engine = _native.Engine(
-            dict(arrays),
-            instruction_set or sets[0],
+        self._open_engine = partial(
+            _native.Engine,
+            instruction_set=instruction_set or sets[0],
             int16=int16,
             hidden=config["hidden_size"],
             heads=config["num_attention_heads"],
             inner=config["intermediate_size"],
-            layers=config["num_hidden_layers"],
             chunk=inner_chunk(config["intermediate_size"]),
             eps=float(config["layer_norm_eps"]),
             tanh=ACTIVATIONS[config["hidden_act"]] == "tanh",
         )
+        self._engine = self._open_engine(dict(self._arrays), layers=config["num_hidden_layers"])
 
     def forward(self, batch: Batch) -> NDArray[np.float32]:
         logits = np.empty(len(batch), np.float32)
@@ -73,12 +78,19 @@ class NativeBackend:
             raise OutOfMemory(f"no memory for {len(batch.token_ids)} tokens") from error
         return logits
 
+    def shortened(self, early: Exit) -> Self:
+        """The model up to its early exit; the weights are shared."""
+        short = copy(self)
+        head = packed_head(early.dense_weight, early.dense_bias, early.out_weight, early.out_bias)
+        short._engine = self._open_engine({**self._arrays, **dict(head)}, layers=early.layers)
+        return short
+
     def profile(self) -> dict[str, float]:
         """Seconds spent so far in each stage, as the first thread saw them."""
         return self._engine.profile()
 
     def close(self) -> None:
-        del self._engine, self._words
+        del self._engine, self._words, self._arrays
 
 
 def _check_sizes(files: ModelFiles, words: int, positions: int, labels: int) -> None:

@@ -124,10 +124,22 @@ def _pack(files: ModelFiles, config: Mapping[str, Any], tensors: Tensors, int16:
         yield from norm(f"{name}.attention_norm", f"{source}.attention.output.LayerNorm")
         yield from norm(f"{name}.norm", f"{source}.output.LayerNorm")
         tensors.let_go()
-    weight, bias = read(f"{family.dense}.weight", hidden, hidden), read(f"{family.dense}.bias", hidden)
-    yield from _linear("dense", weight, bias, width, width, int16=False)
-    yield "out.weight", _widened(read(f"{family.out}.weight", 1, hidden)[0], width)
-    yield "out.bias", read(f"{family.out}.bias", 1)
+    yield from packed_head(
+        read(f"{family.dense}.weight", hidden, hidden),
+        read(f"{family.dense}.bias", hidden),
+        read(f"{family.out}.weight", 1, hidden),
+        read(f"{family.out}.bias", 1),
+    )
+
+
+def packed_head(
+    dense_weight: Floats, dense_bias: Floats, out_weight: Floats, out_bias: Floats
+) -> Iterator[tuple[str, NDArray[Any]]]:
+    """The arrays of a scoring head: dense [hidden, hidden] and [hidden], out [1, hidden] and [1]."""
+    width = padded(len(dense_weight))
+    yield from _linear("dense", dense_weight, dense_bias, width, width, int16=False)
+    yield "out.weight", _widened(out_weight[0], width)
+    yield "out.bias", out_bias
 
 
 def _widened(values: Floats, size: int, axis: int = 0) -> Floats:

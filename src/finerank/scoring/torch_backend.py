@@ -7,7 +7,8 @@ layer computes only what the score reads, the first token. Needs the extra `torc
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import dataclass, replace
 from functools import cache
 from itertools import groupby
 from pathlib import Path
@@ -20,6 +21,7 @@ from numpy.typing import NDArray
 from finerank.errors import BrokenModel, MissingExtra, OutOfMemory, UnsupportedModel
 from finerank.scoring.batch import Batch
 from finerank.scoring.device import Device
+from finerank.scoring.exits import Exit
 from finerank.scoring.families import ACTIVATIONS, FAMILIES, checked_config
 from finerank.scoring.int8 import BLOCK, SCALE, ZERO
 from finerank.scoring.model_files import ModelFiles
@@ -57,6 +59,12 @@ class TorchBackend:
             layout = Layout.of(batch, self._device)
             tokens = torch.from_numpy(np.stack([batch.token_ids, batch.type_ids, batch.positions])).to(self._device)
             return self._model(tokens, layout).float().cpu().numpy()
+
+    def shortened(self, early: Exit) -> Self:
+        """The model up to its early exit; the weights are shared."""
+        short = copy(self)
+        short._model = self._model.shortened(early)
+        return short
 
     def close(self) -> None:
         del self._model
@@ -295,6 +303,19 @@ class CrossEncoder:
             ],
             dense=Linear.load(weights, family.dense, dtype=torch.float32),
             out=out,
+        )
+
+    def shortened(self, early: Exit) -> Self:
+        """The first layers, with the exit's head."""
+
+        def linear(weight: NDArray[np.float32], bias: NDArray[np.float32]) -> Linear:
+            return Linear(*(torch.from_numpy(array).to(self.out.weight.device) for array in (weight, bias)))
+
+        return replace(
+            self,
+            layers=self.layers[: early.layers],
+            dense=linear(early.dense_weight, early.dense_bias),
+            out=linear(early.out_weight, early.out_bias),
         )
 
     def __call__(self, tokens: Tensor, layout: Layout) -> Tensor:

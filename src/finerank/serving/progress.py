@@ -33,7 +33,7 @@ class Progress:
         owner = [document for document, count in enumerate(job.counts) for _ in range(count)]
         starts = [0, *accumulate(job.counts)]
         waiting = list(job.counts)
-        done = 0
+        done, total = 0, sum(map(bool, job.counts))
 
         def scored(positions: Sequence[int], values: Sequence[float]) -> None:
             nonlocal done
@@ -49,7 +49,7 @@ class Progress:
                     cut = any(pair.truncated for pair in job.pairs[first:last])
                     if math.isfinite(logit):  # else the request is about to fail
                         new.append({"index": document, "logit": logit, "score": sigmoid(logit), "truncated": cut})
-            event: Mapping[str, object] = {"done": done, "total": len(job.counts), "scores": new}
+            event: Mapping[str, object] = {"done": done, "total": total, "scores": new}
             self._loop.call_soon_threadsafe(self._told.put_nowait, ("progress", event))
 
         return scored

@@ -116,7 +116,7 @@ class RerankService:
         finally:
             encoded.cancel()
         self.monitor.waited(ticket.queue_s)
-        seconds = {"queue": ticket.queue_s, "encode": encoded.seconds, "forward": ticket.forward_s}
+        seconds = {"queue": ticket.queue_s, "encode": encoded.seconds, "forward": encoded.look_s + ticket.forward_s}
         seconds["total"] = time.perf_counter() - start
         return [
             self._rank(loaded.reranker, request, job, scores, part, seconds)
@@ -160,12 +160,16 @@ class RerankService:
 
 @dataclass(eq=False, slots=True)
 class Encoded:
-    """Requests on their way into the queue: what `submit` makes of them on a thread, and `cancel` takes back."""
+    """Requests on their way into the queue: what `submit` makes of them on a thread, and `cancel` takes back.
+
+    `seconds` it took to encode them, `look_s` to take the first look of effort="fast".
+    """
 
     requests: Sequence[RerankRequest]
     max_tokens: int
     jobs: list[EncodedRequest] = field(default_factory=list)
     seconds: float = 0.0
+    look_s: float = 0.0
     pooling: str = "max"
     _ticket: Ticket | None = None
     _cancelled: bool = False
@@ -193,6 +197,12 @@ class Encoded:
                 "parts, or raise max_request_tokens"
             )
         self.seconds = time.perf_counter() - start
+        self.jobs = [
+            loaded.reranker.shortlisted(job, request.top_n)
+            for job, request in zip(self.jobs, self.requests, strict=True)
+        ]
+        pairs = [pair for job in self.jobs for pair in job.pairs]
+        self.look_s = time.perf_counter() - start - self.seconds
         if not self._cancelled:
             self._ticket = loaded.scheduler.submit(pairs, watch(self) if watch else None)
         if self._cancelled:

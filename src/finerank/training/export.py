@@ -24,7 +24,7 @@ from finerank.evaluation.keyword_traps import load_traps, trap_languages
 from finerank.reranker import Reranker
 from finerank.scoring.families import checked_config
 from finerank.scoring.int8 import BLOCK, SCALE, quantise
-from finerank.scoring.model_files import ModelFiles, find_model
+from finerank.scoring.model_files import EXIT_FILE, ModelFiles, find_model
 from finerank.scoring.tokenizer import load_tokenizer
 
 try:
@@ -150,7 +150,9 @@ def _write(files: ModelFiles, out: Path, precision: Precision) -> None:
         graph = _to_int8(graph) if precision == "int8" else graph
     external = sum(weight.ByteSize() for weight in graph.graph.initializer) > _PROTOBUF_LIMIT
     onnx.save(graph, out / name, save_as_external_data=external, location=f"{name}.data")
-    shutil.copy(files.folder / "config.json", out)
+    for kept in (files.folder / "config.json", files.folder / EXIT_FILE):
+        if kept.is_file():
+            shutil.copy(kept, out)
     (out / "tokenizer.json").write_text(load_tokenizer(files.tokenizer).to_str(), encoding="utf-8")
 
 

@@ -37,6 +37,7 @@ class TrainSettings:
         "auto", "bf16 on GPUs that have it, fp16 on others, fp32 on a CPU; or one of these; weights stay fp32"
     )
     lora_rank: int = option(0, "train low-rank adapters of this rank, and merge them; 0 trains every weight")
+    exit_layers: int = option(0, "train a second head after so many layers too, for effort='fast'; 0 is none")
     embeddings_rate: float = option(1.0, "of the word embeddings, times the learning rate; 0 leaves them as they are")
     dropout: float | None = option(None, "of every layer; unset is the model's own")
     evaluate_every: int = option(200, "steps between evaluations on the dev lists, and between checkpoints")
@@ -55,12 +56,14 @@ class TrainSettings:
         for name in (*positive, "max_grad_norm"):
             if getattr(self, name) <= 0:
                 raise InvalidSetting(f"{name}={getattr(self, name)}: must be above 0")
-        for name in ("max_steps", "lora_rank", "embeddings_rate", "weight_decay", "seed"):
+        for name in ("max_steps", "lora_rank", "exit_layers", "embeddings_rate", "weight_decay", "seed"):
             if getattr(self, name) < 0:
                 raise InvalidSetting(f"{name}={getattr(self, name)}: must be 0 or more")
         for name in ("warmup", "distill_weight", "dropout"):
             if not 0 <= (getattr(self, name) or 0) <= 1:
                 raise InvalidSetting(f"{name}={getattr(self, name)}: must be between 0 and 1")
+        if self.lora_rank and self.exit_layers:
+            raise InvalidSetting("exit_layers: trains the layers below it whole; leave lora_rank at 0")
         if self.passages < 2:
             raise InvalidSetting(f"passages={self.passages}: a list needs 2 passages or more to learn an order from")
 

@@ -52,6 +52,10 @@ class PretrainSettings:
             raise InvalidSetting(f"dev_share={self.dev_share}: must be from 0 to under 1")
         if self.train.distill:
             raise InvalidSetting(f"distill={self.train.distill!r}: pseudo pairs have no teacher; leave it out")
+        if self.train.exit_layers:
+            raise InvalidSetting(
+                f"exit_layers={self.train.exit_layers}: train the exit when fine-tuning, with `finerank train`"
+            )
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> Self:
@@ -89,7 +93,7 @@ def pretrain(
     words = Words.of(load_tokenizer(start.files.tokenizer), model) if settings.mlm_weight else None
 
     def scorer(cross_encoder: torch.nn.Module) -> torch.nn.Module:
-        ranking = make_scorer(cross_encoder, 1.0, how)
+        ranking = make_scorer(cross_encoder, 1.0, how, start)
         return MaskingScorer(ranking, find_head(start.files), settings.mlm_weight) if words else ranking
 
     plan = Plan(

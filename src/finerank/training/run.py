@@ -119,7 +119,7 @@ def execute(plan: Plan, out: Path) -> dict[str, Any]:
         "log": trainer.state.log_history,
     }
     if is_main_process():
-        _finish(trainer.model.model, plan, out, record)
+        _finish(trainer.model, plan, out, record)
     return record
 
 
@@ -159,9 +159,11 @@ def fingerprint(examples: Iterable[Example]) -> str:
     return digest.hexdigest()
 
 
-def _finish(model: torch.nn.Module, plan: Plan, out: Path, record: Mapping[str, Any]) -> None:
+def _finish(scorer: Any, plan: Plan, out: Path, record: Mapping[str, Any]) -> None:  # noqa: ANN401 - as the plan's
     """The model, its card, its ONNX export; run.json last, for it says that all the rest is there."""
-    save_model(model, plan.start, out / "model")
+    save_model(scorer.model, plan.start, out / "model")
+    if plan.settings.exit_layers:
+        scorer.early_exit.save(out / "model")
     (out / "model" / "README.md").write_text(model_card(record), encoding="utf-8")
     if plan.settings.export:
         from finerank.training.export import export

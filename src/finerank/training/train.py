@@ -21,6 +21,7 @@ try:
     import torch
     from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+    from finerank.training.early_exit import ExitHead
     from finerank.training.losses import DISTILLATIONS, make_loss
     from finerank.training.trainer import ListScorer
 except ImportError as error:
@@ -57,17 +58,18 @@ def train(
         dev=dev,
         settings=settings,
         described=asdict(settings),
-        scorer=lambda cross_encoder: make_scorer(cross_encoder, top_grade, settings),
+        scorer=lambda cross_encoder: make_scorer(cross_encoder, top_grade, settings, start),
         languages=sorted({example.language for example in examples} - {""}),
         callbacks=[*callbacks, *([_Refresh(refresh, start, out)] if refresh else [])],
     )
     return execute(plan, out)
 
 
-def make_scorer(model: torch.nn.Module, top_grade: float, settings: TrainSettings) -> ListScorer:
+def make_scorer(model: torch.nn.Module, top_grade: float, settings: TrainSettings, start: Start) -> ListScorer:
     """The model with the losses that the settings name, for data with grades up to `top_grade`."""
     teach = DISTILLATIONS[settings.distill] if settings.distill else None
-    return ListScorer(model, make_loss(settings.loss, top_grade), teach, settings.distill_weight)
+    early_exit = ExitHead.begin(model, settings.exit_layers, start.files) if settings.exit_layers else None
+    return ListScorer(model, make_loss(settings.loss, top_grade), teach, settings.distill_weight, early_exit)
 
 
 def _check_examples(examples: Sequence[Example], settings: TrainSettings) -> None:

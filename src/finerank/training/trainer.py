@@ -29,6 +29,7 @@ try:
         TrainingArguments,
     )
 
+    from finerank.training.early_exit import ExitHead
     from finerank.training.losses import Loss
 except ImportError as error:
     raise MissingExtra("training", "train") from error
@@ -38,27 +39,44 @@ Collator = Callable[[Sequence[Example]], dict[str, Any]]
 DEV_MEASURES = ("nDCG@10", "RR@10")
 DEV_LISTS_AT_ONCE = 32
 
+EXIT_WEIGHT = 0.3
+"""Of an early exit's loss: its gradient reaches the layers that it shares with the model."""
+
 
 class ListScorer(torch.nn.Module):
     """A cross-encoder and a loss as one module, so that several GPUs synchronise once a step.
 
     `teach` and `teach_weight` add a distillation loss over the lists that have a teacher; the weight is its part of
-    the whole. `figures` holds what the log shows of the last batch.
+    the whole. An `early_exit` learns the same, beside the model's own head. `figures` holds what the log shows of the
+    last batch.
     """
 
     def __init__(
-        self, model: torch.nn.Module, loss: Loss, teach: Loss | None = None, teach_weight: float = 0.5
+        self,
+        model: torch.nn.Module,
+        loss: Loss,
+        teach: Loss | None = None,
+        teach_weight: float = 0.5,
+        early_exit: ExitHead | None = None,
     ) -> None:
         super().__init__()
         self.model = model
         self.loss = loss
+        self.early_exit = early_exit
         self.figures: dict[str, Tensor] = {}
         self._teach = teach
         self._teach_weight = teach_weight
 
     def forward(self, groups: Sequence[dict[str, Tensor]], **lists: Tensor) -> tuple[Tensor, Tensor]:
         """The loss, and the logits as float32 [lists, passages], 0 where there is no passage."""
-        return self.judge([self.model(**group).logits for group in self._looked_up(groups)], **lists)
+        if self.early_exit is None:
+            return self.judge([self.model(**group).logits for group in self._looked_up(groups)], **lists)
+        outputs = [self.model(**group, output_hidden_states=True) for group in self._looked_up(groups)]
+        states = [output.hidden_states[self.early_exit.layers] for output in outputs]
+        exit_loss, _ = self.judge([self.early_exit(state) for state in states], **lists)
+        loss, scores = self.judge([output.logits for output in outputs], **lists)
+        self.figures["exit_loss"] = exit_loss.detach()
+        return loss + EXIT_WEIGHT * exit_loss, scores
 
     def _looked_up(self, groups: Sequence[dict[str, Tensor]]) -> Sequence[dict[str, Tensor]]:
         """The groups with their words' vectors, from one lookup: its gradient is as large as the vocabulary."""

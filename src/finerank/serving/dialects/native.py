@@ -55,6 +55,7 @@ class NativeUsage(BaseModel):
     tokens: int
     truncated: int
     cached: int
+    skipped: Annotated[int, Field(description="documents that effort=fast left out")]
 
 
 class Timings(BaseModel):
@@ -137,6 +138,7 @@ def render(answers: Sequence[Answer], request_id: str) -> Json:
             "tokens": usage.tokens,
             "truncated": usage.truncated,
             "cached": usage.cached,
+            "skipped": usage.skipped,
         },
         "timings": {f"{stage}_ms": round(1000 * usage.seconds.get(stage, 0.0), 3) for stage in STAGES},
     }

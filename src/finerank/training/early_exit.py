@@ -1,0 +1,63 @@
+"""An early exit trained beside the model's own head: see `finerank.scoring.exits`."""
+
+import copy
+from pathlib import Path
+from typing import Any, Self
+
+from finerank.errors import InvalidSetting, MissingExtra
+from finerank.scoring.exits import find_exit
+from finerank.scoring.families import FAMILIES
+from finerank.scoring.model_files import EXIT_FILE, ModelFiles
+
+try:
+    import torch
+    from safetensors.torch import save_file
+    from torch import Tensor
+except ImportError as error:
+    raise MissingExtra("training", "train") from error
+
+
+class ExitHead(torch.nn.Module):
+    """Scores a pair by its first token after `layers` layers, with a dense layer, tanh and an output."""
+
+    def __init__(self, layers: int, dense: torch.nn.Module, out: torch.nn.Module) -> None:
+        super().__init__()
+        self.layers = layers
+        self.dense = dense
+        self.out = out
+
+    @classmethod
+    def begin(cls, model: Any, layers: int, files: ModelFiles) -> Self:  # noqa: ANN401 - transformers'
+        """The exit that the model has if it is after as many layers, else a copy of the head of the last layer.
+
+        Raises `InvalidSetting` if the model cannot have one there.
+        """
+        family = FAMILIES.get(model.config.model_type)
+        if family is None:
+            raise InvalidSetting(
+                f"exit_layers={layers}: for {', '.join(FAMILIES)} models, not {model.config.model_type}"
+            )
+        if layers >= model.config.num_hidden_layers:
+            raise InvalidSetting(f"exit_layers={layers}: the model has {model.config.num_hidden_layers} layers")
+        head = cls(layers, *(copy.deepcopy(model.get_submodule(name)) for name in (family.dense, family.out)))
+        there = find_exit(files)
+        if there is not None and there.layers == layers:
+            head.load_state_dict(
+                {
+                    "dense.weight": torch.from_numpy(there.dense_weight),
+                    "dense.bias": torch.from_numpy(there.dense_bias),
+                    "out.weight": torch.from_numpy(there.out_weight),
+                    "out.bias": torch.from_numpy(there.out_bias),
+                }
+            )
+        return head
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """Logits [pairs, 1] from the states [pairs, tokens, hidden] after the exit's layer."""
+        logits: Tensor = self.out(torch.tanh(self.dense(hidden[:, 0])))
+        return logits
+
+    def save(self, folder: Path) -> None:
+        """Write it beside the model in `folder`."""
+        tensors = {name: tensor.detach().float().cpu().contiguous() for name, tensor in self.state_dict().items()}
+        save_file({**tensors, "layers": torch.tensor([float(self.layers)])}, folder / EXIT_FILE)
