@@ -26,7 +26,7 @@ OK = json.dumps(
     {
         "model": "m",
         "degraded": "",
-        "usage": {"pairs": 1, "tokens": 3, "truncated": 0, "cached": 0},
+        "usage": {"pairs": 1, "tokens": 3, "truncated": 0, "cached": 0, "skipped": 0},
         "timings": {"total_ms": 2.0},
         "results": [
             {"index": 0, "rank": 1, "score": 0.5, "logit": 0.0}

@@ -74,7 +74,7 @@ class Reranker:
         self.device = device or Device()
         self.files = files
         self.calibration = calibration
-        self._first_look = first_look
+        self.first_look = first_look
         self.model = files.name if files else type(scorer.backend).__name__
 
     @classmethod
@@ -225,9 +225,9 @@ class Reranker:
 
     def shortlisted(self, request: EncodedRequest, top_n: int | None) -> EncodedRequest:
         """With effort="fast", the request without the documents that have no chance to be among the first `top_n`."""
-        if self._first_look is None or top_n is None:
+        if self.first_look is None or top_n is None:
             return request
-        return shortlisted(request, self._first_look, top_n, self.settings.pooling)
+        return shortlisted(request, self.first_look, top_n, self.settings.pooling)
 
     def ranking(
         self,
@@ -272,14 +272,14 @@ class Reranker:
             device=self.device,
             files=self.files,
             calibration=self.calibration,
-            first_look=self._first_look,
+            first_look=self.first_look,
         )
 
     def close(self) -> None:
         """Release the model's memory and the cache's file."""
         self.scorer.close()
-        if self._first_look:
-            self._first_look.close()
+        if self.first_look:
+            self.first_look.close()
 
     def __enter__(self) -> Self:
         return self
@@ -299,8 +299,7 @@ class Reranker:
         """What `effort` and `first_model` ask for."""
         if settings.effort == "full":
             return None
-        early = None if settings.first_model or not isinstance(backend, Shortenable) else find_exit(files)
-        if early is not None:
+        if not settings.first_model and isinstance(backend, Shortenable) and (early := find_exit(files)):
             return ExitLook(Scorer(backend.shortened(early), max_batch_tokens=batch_tokens))
         small = Settings(model=settings.first_model or DEFAULT_MODEL, device=settings.device, threads=settings.threads)
         if find_model(small.model, device=small.device).folder == files.folder:

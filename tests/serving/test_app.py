@@ -8,6 +8,8 @@ from pathlib import Path
 import httpx
 import pytest
 
+from finerank.effort import ModelLook
+from finerank.reranker import Reranker
 from finerank.scoring.batch import Batch
 from finerank.testing import OverlapBackend, stub_reranker
 
@@ -61,6 +63,24 @@ def test_progress_streams_and_ends_with_the_result(start_server) -> None:
         assert told == {row["index"]: row["logit"] for row in result["results"]}
         assert [event["done"] for _, event in progress][-1] == 11
     assert result["usage"]["cached"] == 11
+
+
+def test_with_a_first_look_the_rest_is_neither_scored_nor_waited_for(start_server) -> None:
+    def load(name: str) -> Reranker:
+        reranker = stub_reranker()
+        reranker.first_look = ModelLook(stub_reranker())
+        return reranker
+
+    server = start_server(load)
+    body = {"query": QUERY, "documents": [f"passage number {n}" for n in range(19)] + ["how to reset"]}
+    everything = server.http.post("/api/rerank", json=body).json()
+    assert (everything["usage"]["skipped"], len(everything["results"])) == (0, 20)
+    response = server.http.post("/api/rerank", json={**body, "top_n": 2}, headers={"accept": "text/event-stream"})
+    *progress, (_, result) = events_of(response)
+    assert (result["usage"]["skipped"], result["usage"]["pairs"]) == (14, 6)
+    assert result["results"] == everything["results"][:2]
+    assert {event["total"] for _, event in progress} == {6}
+    assert progress[-1][1]["done"] == 6
 
 
 def test_chunked_documents_stream_once_all_their_passages_are_scored(start_server) -> None:

@@ -449,3 +449,29 @@ def test_what_the_model_or_the_machine_cannot_do_is_refused(
     with pytest.raises(DeviceUnavailable, match="device='cuda': torch sees none"):
         train(str(tiny_model), make_lists(8), tmp_path / "out", settings=replace(QUICK, device="cuda"))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_exit_is_trained_kept_and_trained_on(make_model: MakeModel, make_lists: MakeLists, tmp_path: Path) -> None:
+    examples = make_lists(24)
+    settings = replace(QUICK, exit_layers=1, max_steps=60)
+    record = train(str(make_model("bert")), examples, tmp_path / "run", dev=examples[:4], settings=settings)
+    losses = [entry["exit_loss"] for entry in record["log"] if "exit_loss" in entry]
+    assert np.mean(losses[-10:]) < 0.9 * np.mean(losses[:10])
+    model = tmp_path / "run" / "model"
+    trained = load_file(model / "exit.safetensors")
+    train(str(model), examples, tmp_path / "again", settings=replace(settings, max_steps=1, learning_rate=1e-9))
+    again = load_file(tmp_path / "again" / "model" / "exit.safetensors")
+    assert all(torch.allclose(again[name], tensor, atol=1e-6) for name, tensor in trained.items())
+
+
+def test_an_exit_that_cannot_be_is_refused(make_model: MakeModel, make_lists: MakeLists, tmp_path: Path) -> None:
+    def attempt(model_type: str, layers: int) -> None:
+        settings = replace(QUICK, exit_layers=layers)
+        train(str(make_model(model_type)), make_lists(4), tmp_path / "run", settings=settings)
+
+    with pytest.raises(InvalidSetting, match="exit_layers=3: the model has 3 layers"):
+        attempt("bert", 3)
+    with pytest.raises(InvalidSetting, match=r"exit_layers=1: for bert, .* models, not modernbert"):
+        attempt("modernbert", 1)
+    with pytest.raises(InvalidSetting, match="exit_layers: trains the layers below it whole"):
+        replace(QUICK, exit_layers=1, lora_rank=2)

@@ -4,6 +4,7 @@ It is the head of the model's last layer in form, dense -> tanh -> out on the fi
 (`exit_layers`); `effort="fast"` sorts out with it what cannot reach the top.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,13 +17,11 @@ from finerank.scoring.tensors import Tensors
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Exit:
-    """The head after `layers` layers: dense [hidden, hidden] and [hidden], out [1, hidden] and [1]."""
+    """The head after `layers` layers: dense.weight [hidden, hidden], dense.bias [hidden], out.weight [1, hidden] and
+    out.bias [1], in this order."""
 
     layers: int
-    dense_weight: NDArray[np.float32]
-    dense_bias: NDArray[np.float32]
-    out_weight: NDArray[np.float32]
-    out_bias: NDArray[np.float32]
+    head: Mapping[str, NDArray[np.float32]]
 
 
 def find_exit(files: ModelFiles) -> Exit | None:
@@ -33,10 +32,10 @@ def find_exit(files: ModelFiles) -> Exit | None:
     tensors = Tensors([path])
     hidden = config["hidden_size"]
     shapes = {"dense.weight": (hidden, hidden), "dense.bias": (hidden,), "out.weight": (1, hidden), "out.bias": (1,)}
-    arrays = {name: tensors[name][:] for name in shapes}
+    head = {name: tensors[name][:] for name in shapes}
     layers = int(tensors["layers"][:][0])
-    if any(arrays[name].shape != shape for name, shape in shapes.items()):
+    if any(head[name].shape != shape for name, shape in shapes.items()):
         raise BrokenModel(f"{path}: belongs to a model of another size; download the model's folder again, whole.")
     if not 0 < layers < config["num_hidden_layers"]:
         raise BrokenModel(f"{path}: an exit after layer {layers} of {config['num_hidden_layers']}; download it again.")
-    return Exit(layers, *arrays.values())
+    return Exit(layers, head)

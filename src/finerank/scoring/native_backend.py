@@ -81,8 +81,8 @@ class NativeBackend:
     def shortened(self, early: Exit) -> Self:
         """The model up to its early exit; the weights are shared."""
         short = copy(self)
-        head = packed_head(early.dense_weight, early.dense_bias, early.out_weight, early.out_bias)
-        short._engine = self._open_engine({**self._arrays, **dict(head)}, layers=early.layers)
+        head = dict(packed_head(*early.head.values()))
+        short._engine = self._open_engine({**self._arrays, **head}, layers=early.layers)
         return short
 
     def profile(self) -> dict[str, float]:

@@ -307,16 +307,10 @@ class CrossEncoder:
 
     def shortened(self, early: Exit) -> Self:
         """The first layers, with the exit's head."""
-
-        def linear(weight: NDArray[np.float32], bias: NDArray[np.float32]) -> Linear:
-            return Linear(*(torch.from_numpy(array).to(self.out.weight.device) for array in (weight, bias)))
-
-        return replace(
-            self,
-            layers=self.layers[: early.layers],
-            dense=linear(early.dense_weight, early.dense_bias),
-            out=linear(early.out_weight, early.out_bias),
-        )
+        device = self.out.weight.device
+        dense_weight, dense_bias, *out = (torch.tensor(array, device=device) for array in early.head.values())
+        layers = self.layers[: early.layers]
+        return replace(self, layers=layers, dense=Linear(dense_weight, dense_bias), out=Linear(*out))
 
     def __call__(self, tokens: Tensor, layout: Layout) -> Tensor:
         """`tokens`: ids, types and positions, int32 [3, tokens]. Returns float32 [pairs]."""

@@ -13,11 +13,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
+from finerank.encoded import EncodedRequest
 from finerank.errors import DeadlineExceeded, InvalidInput, RequestTooLarge
 from finerank.explain import Explanation
 from finerank.monitoring.monitor import Monitor
 from finerank.ranking import Document, RankedDocument, Ranking, Usage
-from finerank.reranker import EncodedRequest, Reranker
+from finerank.reranker import Reranker
 from finerank.scoring.scorer import Scores
 from finerank.serving.models import LoadedModel, ServedModels
 from finerank.serving.problems import problem_of

@@ -17,6 +17,15 @@ except ImportError as error:
     raise MissingExtra("training", "train") from error
 
 
+def check_exit(files: ModelFiles, layers: int) -> None:
+    """Raise `InvalidSetting` if the model cannot have an exit after so many layers."""
+    model_type, there = files.config.get("model_type"), files.config.get("num_hidden_layers", 0)
+    if model_type not in FAMILIES:
+        raise InvalidSetting(f"exit_layers={layers}: for {', '.join(FAMILIES)} models, not {model_type}")
+    if layers >= there:
+        raise InvalidSetting(f"exit_layers={layers}: the model has {there} layers")
+
+
 class ExitHead(torch.nn.Module):
     """Scores a pair by its first token after `layers` layers, with a dense layer, tanh and an output."""
 
@@ -28,28 +37,12 @@ class ExitHead(torch.nn.Module):
 
     @classmethod
     def begin(cls, model: Any, layers: int, files: ModelFiles) -> Self:  # noqa: ANN401 - transformers'
-        """The exit that the model has if it is after as many layers, else a copy of the head of the last layer.
-
-        Raises `InvalidSetting` if the model cannot have one there.
-        """
-        family = FAMILIES.get(model.config.model_type)
-        if family is None:
-            raise InvalidSetting(
-                f"exit_layers={layers}: for {', '.join(FAMILIES)} models, not {model.config.model_type}"
-            )
-        if layers >= model.config.num_hidden_layers:
-            raise InvalidSetting(f"exit_layers={layers}: the model has {model.config.num_hidden_layers} layers")
+        """The exit that the model has if it is after as many layers, else a copy of the head of the last layer."""
+        family = FAMILIES[model.config.model_type]
         head = cls(layers, *(copy.deepcopy(model.get_submodule(name)) for name in (family.dense, family.out)))
         there = find_exit(files)
         if there is not None and there.layers == layers:
-            head.load_state_dict(
-                {
-                    "dense.weight": torch.from_numpy(there.dense_weight),
-                    "dense.bias": torch.from_numpy(there.dense_bias),
-                    "out.weight": torch.from_numpy(there.out_weight),
-                    "out.bias": torch.from_numpy(there.out_bias),
-                }
-            )
+            head.load_state_dict({name: torch.tensor(array) for name, array in there.head.items()})
         return head
 
     def forward(self, hidden: Tensor) -> Tensor:

@@ -21,7 +21,7 @@ try:
     import torch
     from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-    from finerank.training.early_exit import ExitHead
+    from finerank.training.early_exit import ExitHead, check_exit
     from finerank.training.losses import DISTILLATIONS, make_loss
     from finerank.training.trainer import ListScorer
 except ImportError as error:
@@ -49,6 +49,8 @@ def train(
     settings = settings or TrainSettings()
     _check_examples(examples, settings)
     start = Start.find(model, settings.max_length)
+    if settings.exit_layers:
+        check_exit(start.files, settings.exit_layers)
     top_grade = max(label for example in examples for label in example.labels)
     plan = Plan(
         start=start,

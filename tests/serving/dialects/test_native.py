@@ -69,7 +69,7 @@ def test_all_that_is_known_is_told(answer_to):
                 "best_span": None,
             },
         ],
-        "usage": {"pairs": 2, "tokens": 20, "truncated": 0, "cached": 1},
+        "usage": {"pairs": 2, "tokens": 20, "truncated": 0, "cached": 1, "skipped": 0},
         "timings": {"queue_ms": 1.0, "encode_ms": 2.0, "forward_ms": 30.5, "total_ms": 34.0},
     }
 

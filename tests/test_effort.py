@@ -1,0 +1,168 @@
+"""effort="fast": what the first look leaves is scored as ever, and nothing else is."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import transformers
+from safetensors.torch import load_file, save_file
+
+from finerank import BrokenModel, Document, InvalidSetting, Reranker
+from finerank.effort import ModelLook
+from finerank.scoring.families import FAMILIES
+from finerank.scoring.processor import check_native
+from finerank.testing import stub_reranker
+
+LAYERS = 1
+BACKENDS = ["torch", *(["native"] if check_native().passed else [])]
+QUERY = "what does an assignment do?"
+
+
+@pytest.fixture(scope="module")
+def with_exit(make_model, tmp_path_factory) -> Callable[..., Path]:
+    """`with_exit(model_type)`: the folder of a model of three layers that has an exit after the first."""
+
+    def make(model_type: str = "xlm-roberta", layers: float = LAYERS, hidden: int = 32) -> Path:
+        folder = tmp_path_factory.mktemp("exit") / "model"
+        shutil.copytree(make_model(model_type), folder)
+        seeded = torch.Generator().manual_seed(7)
+        shapes = {
+            "dense.weight": (hidden, hidden),
+            "dense.bias": (hidden,),
+            "out.weight": (1, hidden),
+            "out.bias": (1,),
+        }
+        tensors = {name: 0.3 * torch.randn(shape, generator=seeded) for name, shape in shapes.items()}
+        save_file({**tensors, "layers": torch.tensor([float(layers)])}, folder / "exit.safetensors")
+        return folder
+
+    return make
+
+
+def cut_by_transformers(folder: Path) -> Path:
+    """The model up to its exit, as a model of its own."""
+    model = transformers.AutoModelForSequenceClassification.from_pretrained(folder, num_hidden_layers=LAYERS)
+    family, head = FAMILIES[model.config.model_type], load_file(folder / "exit.safetensors")
+    for part, name in (("dense", family.dense), ("out", family.out)):
+        model.get_submodule(name).load_state_dict({kind: head[f"{part}.{kind}"] for kind in ("weight", "bias")})
+    cut = folder.with_name("cut")
+    model.save_pretrained(cut)
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(folder / name, cut)
+    return cut
+
+
+def logits(reranker: Reranker, texts: list[str], **options: object) -> dict[int, float]:
+    return {result.index: result.logit for result in reranker.rank(QUERY, texts, **options)}
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("model_type", sorted(FAMILIES))
+def test_an_exit_is_the_model_cut_there(with_exit, real_texts, model_type, backend) -> None:
+    folder, texts = with_exit(model_type), real_texts[:40]
+    options = {"backend": backend, "device": "cpu", "dtype": "fp32"}
+    with (
+        Reranker.from_pretrained(cut_by_transformers(folder), **{**options, "backend": "transformers"}) as cut,
+        Reranker.from_pretrained(folder, **options) as full,
+        Reranker.from_pretrained(folder, effort="fast", **options) as fast,
+    ):
+        request = fast.encode(QUERY, texts)
+        looked = fast.first_look.logits(request, "max")
+        expected, whole = logits(cut, texts), logits(full, texts)
+        np.testing.assert_allclose(looked, [expected[index] for index in range(40)], atol=1e-4)
+        left = sorted(range(40), key=lambda index: -looked[index])[:12]
+        best = sorted(left, key=lambda index: -whole[index])[:3]
+        ranked = logits(fast, texts, top_n=3)
+        assert list(ranked) == best
+        exact = 0 if backend == "native" else 1e-5  # torch's own sums depend on the batch
+        assert list(ranked.values()) == pytest.approx([whole[index] for index in best], abs=exact)
+
+
+def test_without_a_top_n_or_with_a_large_one_everything_is_scored(with_exit, real_texts) -> None:
+    folder, texts = with_exit(), real_texts[:20]
+    with Reranker.from_pretrained(folder) as full, Reranker.from_pretrained(folder, effort="fast") as fast:
+        for top_n in (None, 14, 20):
+            ranking = fast.rank(QUERY, texts, top_n=top_n)
+            assert ranking.usage.skipped == 0
+            assert ranking.results == full.rank(QUERY, texts, top_n=top_n).results
+        assert fast.rank(QUERY, texts, top_n=3).usage.skipped == 14
+        assert fast.rank(QUERY, [], top_n=3).results == ()
+        assert fast.rank(QUERY, texts, top_n=0).results == ()
+
+
+def test_documents_in_passages_are_looked_at_and_scored_whole(with_exit, real_texts) -> None:
+    folder = with_exit()
+    documents = [Document(" ".join(real_texts[first : first + 3]), id=first) for first in range(0, 60, 3)]
+    options = {"long_documents": "chunk", "calibration": "off"}
+    with (
+        Reranker.from_pretrained(folder, **options) as full,
+        Reranker.from_pretrained(folder, effort="fast", **options) as fast,
+    ):
+        whole = {result.document.id: result for result in full.rank(QUERY, documents)}
+        ranking = fast.rank(QUERY, documents, top_n=4)
+        assert ranking.usage.skipped == 14
+        assert ranking.usage.pairs > 6
+        for result in ranking:
+            expected = whole[result.document.id]
+            assert (result.logit, result.best_span) == (expected.logit, expected.best_span)
+
+
+def test_requests_together_are_each_cut_by_themselves(with_exit, real_texts) -> None:
+    folder, other = with_exit(), "which numbers are there?"
+    requests = [(QUERY, real_texts[:20]), (other, real_texts[20:23]), (other, real_texts[:30])]
+    with Reranker.from_pretrained(folder, effort="fast") as fast:
+        together = fast.rank_many(requests, top_n=2)
+        alone = [fast.rank(*request, top_n=2) for request in requests]
+    assert [ranking.results for ranking in together] == [ranking.results for ranking in alone]
+    assert [ranking.usage.skipped for ranking in together] == [14, 0, 21]
+
+
+def test_a_small_model_can_take_the_look(make_model, real_texts) -> None:
+    model, small, texts = make_model("xlm-roberta"), make_model("bert", num_hidden_layers=1), real_texts[:40]
+    with (
+        Reranker.from_pretrained(model) as full,
+        Reranker.from_pretrained(small) as first,
+        Reranker.from_pretrained(model, effort="fast", first_model=str(small)) as fast,
+    ):
+        left, whole = list(logits(first, texts))[:12], logits(full, texts)
+        expected = sorted(left, key=lambda index: -whole[index])[:5]
+        assert logits(fast, texts, top_n=5) == {index: whole[index] for index in expected}
+
+
+def test_the_small_model_sees_the_query_as_the_template_has_it(make_model, real_texts) -> None:
+    asked: list[str] = []
+
+    class Noting(Reranker):
+        def encode(self, query, *arguments, **options):
+            asked.append(query)
+            return super().encode(query, *arguments, **options)
+
+    reranker, small = stub_reranker(template="Answer: {query}"), stub_reranker()
+    small.__class__ = Noting
+    reranker.first_look = ModelLook(small)
+    reranker.rank("reset", real_texts[:20], top_n=1)
+    assert asked == ["Answer: reset"]
+
+
+def test_closing_closes_the_look_too() -> None:
+    reranker, small = stub_reranker(), stub_reranker()
+    reranker.first_look = ModelLook(small)
+    reranker.close()
+    assert small.scorer.backend.closed
+
+
+def test_a_backend_without_exits_and_no_smaller_model_is_an_error() -> None:
+    pytest.importorskip("onnxruntime")
+    with pytest.raises(InvalidSetting, match="effort='fast': finerank-mini has no early exit, or backend='onnx'"):
+        Reranker.from_pretrained(effort="fast", backend="onnx")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"), [({"hidden": 16}, "of another size"), ({"layers": 3}, "an exit after layer 3 of 3")]
+)
+def test_an_exit_that_does_not_fit_is_an_error(with_exit, change, message) -> None:
+    with pytest.raises(BrokenModel, match=message):
+        Reranker.from_pretrained(with_exit(**change), effort="fast")
