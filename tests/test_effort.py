@@ -10,11 +10,11 @@ import torch
 import transformers
 from safetensors.torch import load_file, save_file
 
-from finerank import BrokenModel, Document, InvalidSetting, Reranker
+from finerank import BrokenModel, Document, InvalidSetting, Reranker, ScoreError
 from finerank.effort import ModelLook
 from finerank.scoring.families import FAMILIES
 from finerank.scoring.processor import check_native
-from finerank.testing import stub_reranker
+from finerank.testing import OverlapBackend, stub_reranker
 
 LAYERS = 1
 BACKENDS = ["torch", *(["native"] if check_native().passed else [])]
@@ -152,6 +152,13 @@ def test_closing_closes_the_look_too() -> None:
     reranker.first_look = ModelLook(small)
     reranker.close()
     assert small.scorer.backend.closed
+
+
+def test_a_look_that_fails_hides_nothing() -> None:
+    reranker, small = stub_reranker(OverlapBackend(nan_word="poison")), stub_reranker(OverlapBackend(nan_word="poison"))
+    reranker.first_look = ModelLook(small)
+    with pytest.raises(ScoreError, match=r"documents\[7\]: the model answered nan"):
+        reranker.rank("reset", ["reset"] * 7 + ["poison"] + ["reset"] * 12, top_n=1)
 
 
 def test_a_backend_without_exits_and_no_smaller_model_is_an_error() -> None:

@@ -72,5 +72,5 @@ def shortlisted(request: EncodedRequest, look: FirstLook, top_n: int, pooling: s
     count = max(round(KEPT * len(request.documents)), round(SPARE * top_n))
     if count >= len(request.documents):
         return request
-    order = np.argsort([-logit for logit in look.logits(request, pooling)], kind="stable")
-    return request.only(set(order[:count].tolist()))
+    logits = np.nan_to_num(look.logits(request, pooling), nan=np.inf)  # the model says what is wrong with it
+    return request.only(set(np.argsort(-logits, kind="stable")[:count].tolist()))

@@ -214,7 +214,8 @@ class Reranker:
         room = min(encoder.passage_room(encoded), max_passage_tokens or self.max_length)
         checked = check_documents(documents)
         if (long_documents or self.settings.long_documents) == "chunk":
-            return self._encode_chunked(encoder, put, checked, room)
+            passages, counts, spans = self._chunked(encoder, checked, room)
+            return EncodedRequest(put, checked, encoder.encode(encoded, passages), counts, spans)
         texts = [document.text for document in checked]
         if self.settings.clean:
             from finerank.text.clean import strip_html
@@ -349,7 +350,10 @@ class Reranker:
             )
         return _PLACES.sub(lambda place: parts[place[1]], self.settings.template)
 
-    def _encode_chunked(self, encoder: PairEncoder, query: str, documents: list[Document], room: int) -> EncodedRequest:
+    def _chunked(
+        self, encoder: PairEncoder, documents: list[Document], room: int
+    ) -> tuple[list[str], list[int], list[Span | None]]:
+        """The documents' passages of at most `room` tokens, how many each has, and where in it they lie."""
         from finerank.text.chunk import chunk_spans
         from finerank.text.clean import strip_html
 
@@ -363,7 +367,7 @@ class Reranker:
             passages += [text[start:end] for start, end in chunks]
             spans += [clean.original_span(chunk) if clean else chunk for chunk in chunks]
             counts.append(len(chunks))
-        return EncodedRequest(query, documents, encoder.encode(encoder.encode_query(query), passages), counts, spans)
+        return passages, counts, spans
 
 
 @contextmanager

@@ -16,8 +16,8 @@ from finerank.retrieval.where import Filter
 Mode = Literal["hybrid", "vector", "text"]
 
 WORDS_WEIGHT = 0.7
-"""What words (BM25) count beside vectors. On 83 public sets nDCG@10 in one language is 0.81 (by reciprocal ranks 0.74,
-by words alone 0.80), across languages 0.27 (0.26, 0.16); from 0.6 to 0.7 it makes little difference."""
+"""What words (BM25) count beside vectors. On 83 public sets nDCG@10 is 0.788 within a language (by reciprocal ranks
+0.747, by words alone 0.774) and 0.395 across languages (0.405, 0.159); with 0.6 it is 0.785 and 0.404."""
 
 
 class Retriever(Protocol):

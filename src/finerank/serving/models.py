@@ -37,7 +37,7 @@ class LoadedModel:
 
     def close(self) -> None:
         """Finish what is queued, then release the model. Blocks."""
-        self.scheduler.close()
+        self.reranker.close()  # and with it the scheduler
         self.scorer.close()
 
 
