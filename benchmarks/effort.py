@@ -20,31 +20,33 @@ from benchmarks.native import operations
 from benchmarks.paths import ROOT
 from finerank import Document, Ranking, Reranker, effort
 from finerank.effort import FirstLook
-from finerank.encoded import EncodedRequest
 from finerank.evaluation.compare import Difference, compare_evaluations
 from finerank.evaluation.datasets import JudgedSet, find_sets, read_set
 from finerank.evaluation.evaluate import evaluate
 from finerank.evaluation.results import Evaluation
+from finerank.scoring.batch import EncodedPair
 from finerank.scoring.exits import find_exit
+from finerank.scoring.scorer import PairScorer, Progress, Scores
 
 MEASURE = "nDCG@10"
 
 
-class Remembered:
-    """A first look that is taken once of every request."""
+class Remembering:
+    """A scorer that scores a request's pairs once."""
 
-    def __init__(self, look: FirstLook) -> None:
-        self._look = look
-        self._logits: dict[tuple[object, ...], list[float]] = {}
+    def __init__(self, scorer: PairScorer) -> None:
+        self.backend = scorer.backend
+        self._scorer = scorer
+        self._scores: dict[bytes, Scores] = {}
 
-    def logits(self, request: EncodedRequest, pooling: str) -> list[float]:
-        key = (request.query, *(document.id for document in request.documents))
-        if key not in self._logits:
-            self._logits[key] = self._look.logits(request, pooling)
-        return self._logits[key]
+    def score(self, pairs: Sequence[EncodedPair], progress: Progress | None = None) -> Scores:
+        key = b"".join(pair.token_ids.tobytes() for pair in pairs)
+        if key not in self._scores:
+            self._scores[key] = self._scorer.score(pairs, progress)
+        return self._scores[key]
 
     def close(self) -> None:
-        self._look.close()
+        self._scorer.close()
 
 
 class Counting:
@@ -55,18 +57,20 @@ class Counting:
         if early is None or reranker.files is None or reranker.first_look is None:
             raise SystemExit(f"{reranker.model} has no early exit")
         self._reranker = reranker
-        self._look = Remembered(reranker.first_look)
+        self._look = FirstLook(Remembering(reranker.first_look.scorer))
         self._whole = reranker.files
         self._short = replace(self._whole, config={**self._whole.config, "num_hidden_layers": early.layers})
         self.fast = False
-        self.operations = [0.0, 0.0]
+        self.operations = 0.0
 
     def rank(self, query: str, documents: Sequence[Document], *, top_n: int | None = None) -> Ranking:
         self._reranker.first_look = self._look if self.fast else None
-        request = self._reranker.encode(query, documents)
-        left = self._reranker.shortlisted(request, top_n)
-        looked = operations(self._short, request.pairs) if left is not request else 0.0
-        self.operations[self.fast] += looked + operations(self._whole, left.pairs)
+        requests = [self._reranker.encode(query, documents)]
+        shortlist = self._reranker.shortlist(requests, [top_n])
+        if shortlist is not None:
+            self.operations += operations(self._short, shortlist.pairs)
+            requests = shortlist.left(self._look.scorer.score(shortlist.pairs).logits, "max")
+        self.operations += operations(self._whole, requests[0].pairs)
         return self._reranker.rank(query, documents, top_n=top_n)
 
 
@@ -121,9 +125,9 @@ def _evaluated(ranker: Counting, sets: Sequence[JudgedSet], top_n: int, *, fast:
     spent: defaultdict[str, float] = defaultdict(float)
     parts = []
     for number, judged in enumerate(sets, start=1):
-        ranker.operations = [0.0, 0.0]
+        ranker.operations = 0.0
         parts.append(evaluate(ranker, [judged], measures=[MEASURE], top_n=top_n))
-        spent[judged.language] += ranker.operations[fast]
+        spent[judged.language] += ranker.operations
         print(f"\r{'fast' if fast else 'full'}: {number} of {len(sets)} sets", end="", file=sys.stderr)
     print(file=sys.stderr)
     return replace(parts[0], sets=tuple(found for part in parts for found in part.sets)), spent

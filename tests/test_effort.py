@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +12,10 @@ import transformers
 from safetensors.torch import load_file, save_file
 
 from finerank import BrokenModel, Document, InvalidSetting, Reranker, ScoreError
-from finerank.effort import ModelLook
+from finerank.effort import FirstLook
 from finerank.scoring.families import FAMILIES
 from finerank.scoring.processor import check_native
+from finerank.serving.scheduler import Scheduler
 from finerank.testing import OverlapBackend, stub_reranker
 
 LAYERS = 1
@@ -69,8 +71,7 @@ def test_an_exit_is_the_model_cut_there(with_exit, real_texts, model_type, backe
         Reranker.from_pretrained(folder, **options) as full,
         Reranker.from_pretrained(folder, effort="fast", **options) as fast,
     ):
-        request = fast.encode(QUERY, texts)
-        looked = fast.first_look.logits(request, "max")
+        looked = fast.first_look.scorer.score(fast.encode(QUERY, texts).pairs).logits
         expected, whole = logits(cut, texts), logits(full, texts)
         np.testing.assert_allclose(looked, [expected[index] for index in range(40)], atol=1e-4)
         left = sorted(range(40), key=lambda index: -looked[index])[:12]
@@ -132,38 +133,61 @@ def test_a_small_model_can_take_the_look(make_model, real_texts) -> None:
         assert logits(fast, texts, top_n=5) == {index: whole[index] for index in expected}
 
 
-def test_the_small_model_sees_the_query_as_the_template_has_it(make_model, real_texts) -> None:
-    asked: list[str] = []
+@pytest.mark.parametrize("chunk", [True, False])
+def test_a_small_model_reads_what_the_model_reads(make_model, real_texts, chunk) -> None:
+    model, small = make_model("xlm-roberta"), make_model("bert", num_hidden_layers=1)
+    documents = [f"<p>{text * 4}</p>" for text in real_texts[9:29]]
+    how = "chunk" if chunk else "truncate"
+    with (
+        Reranker.from_pretrained(
+            model, effort="fast", first_model=str(small), template="so: {query}", clean=True, long_documents=how
+        ) as fast,
+        Reranker.from_pretrained(small, template="so: {query}", clean=True, long_documents=how) as first,
+    ):
+        read = fast.first_look.read(fast.encode(QUERY, documents))
+        expected = first.encode(QUERY, documents)
+    assert [pair.token_ids.tolist() for pair in read.pairs] == [pair.token_ids.tolist() for pair in expected.pairs]
+    assert read.counts == expected.counts
+    assert (max(read.counts) > 1) == chunk
 
-    class Noting(Reranker):
-        def encode(self, query, *arguments, **options):
-            asked.append(query)
-            return super().encode(query, *arguments, **options)
 
-    reranker, small = stub_reranker(template="Answer: {query}"), stub_reranker()
-    small.__class__ = Noting
-    reranker.first_look = ModelLook(small)
-    reranker.rank("reset", real_texts[:20], top_n=1)
-    assert asked == ["Answer: reset"]
-
-
-def test_closing_closes_the_look_too() -> None:
+def test_closing_closes_the_look_too_and_a_queue_leaves_it_open() -> None:
     reranker, small = stub_reranker(), stub_reranker()
-    reranker.first_look = ModelLook(small)
+    reranker.first_look = FirstLook(small.scorer)
+    queues = [Scheduler(scorer, max_queue_tokens=1000) for scorer in (reranker.scorer, small.scorer)]
+    with reranker.scoring_with(*queues) as queued:
+        assert queued.rank("reset", ["a"] * 19 + ["reset"], top_n=1).usage.skipped == 14
+    assert reranker.rank("reset", ["a"] * 19 + ["reset"], top_n=1).usage.skipped == 14
     reranker.close()
     assert small.scorer.backend.closed
 
 
 def test_a_look_that_fails_hides_nothing() -> None:
-    reranker, small = stub_reranker(OverlapBackend(nan_word="poison")), stub_reranker(OverlapBackend(nan_word="poison"))
-    reranker.first_look = ModelLook(small)
+    reranker, poisoned = stub_reranker(), stub_reranker(OverlapBackend(nan_word="poison"))
+    texts = ["reset"] * 7 + ["poison"] + ["reset"] * 12
+    reranker.first_look = FirstLook(poisoned.scorer)
+    ranking = reranker.rank("reset", texts, top_n=1)
+    assert (ranking.usage.skipped, ranking.usage.pairs) == (0, 20)
+    reranker.scorer = poisoned.scorer
     with pytest.raises(ScoreError, match=r"documents\[7\]: the model answered nan"):
-        reranker.rank("reset", ["reset"] * 7 + ["poison"] + ["reset"] * 12, top_n=1)
+        reranker.rank("reset", texts, top_n=1)
+
+
+def test_a_model_no_larger_than_the_small_one_is_not_preceded_by_it(make_model) -> None:
+    with pytest.raises(InvalidSetting, match="too small to be preceded by finerank-mini"):
+        Reranker.from_pretrained(make_model("bert"), effort="fast")
+
+
+def test_several_threads_may_rank(with_exit, real_texts) -> None:
+    with Reranker.from_pretrained(with_exit(), effort="fast") as fast, ThreadPoolExecutor(8) as pool:
+        alone = [fast.rank(text, real_texts[:30], top_n=3).results for text in real_texts[:16]]
+        together = list(pool.map(lambda text: fast.rank(text, real_texts[:30], top_n=3).results, real_texts[:16]))
+    assert together == alone
 
 
 def test_a_backend_without_exits_and_no_smaller_model_is_an_error() -> None:
     pytest.importorskip("onnxruntime")
-    with pytest.raises(InvalidSetting, match="effort='fast': finerank-mini has no early exit, or backend='onnx'"):
+    with pytest.raises(InvalidSetting, match=r"effort='fast': finerank-mini has no early exit \(or backend='onnx'"):
         Reranker.from_pretrained(effort="fast", backend="onnx")
 
 

@@ -1,16 +1,25 @@
 """`effort="fast"`: a quick first look at all candidates, so that the model scores only those that can reach the top.
 
 The look is taken by the model's own early exit (its first layers and a head trained for them) or by a small model. What
-it leaves is scored as ever, to the last bit; what it sorts out is not in the ranking.
+it leaves is scored as ever; what it sorts out is not in the ranking.
 """
 
-from typing import Protocol
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import accumulate, pairwise
 
 import numpy as np
+from numpy.typing import NDArray
 
 from finerank.encoded import EncodedRequest
-from finerank.ranking import Document
-from finerank.scoring.scorer import PairScorer
+from finerank.errors import InvalidSetting
+from finerank.scoring.backend import Shortenable
+from finerank.scoring.batch import EncodedPair
+from finerank.scoring.exits import find_exit
+from finerank.scoring.model_files import ModelFiles, find_model
+from finerank.scoring.scorer import PairScorer, Scorer
+from finerank.settings import DEFAULT_MODEL, Settings
 
 KEPT = 0.3
 """The part of the candidates that the first look leaves, unless `top_n` needs more."""
@@ -19,58 +28,89 @@ SPARE = 1.5
 """Candidates that it leaves at least, for each of `top_n`."""
 
 
-class FirstLook(Protocol):
-    """Judges all documents of a request, quickly."""
-
-    def logits(self, request: EncodedRequest, pooling: str) -> list[float]:
-        """A logit a document; they compare with one another only."""
-        ...
-
-    def close(self) -> None: ...
+_WITH_EXITS = ("native", "torch")
+_WORTH_IT = 0.5  # a small model's operations, as a part of the model's
 
 
-class ExitLook:
-    """The look of a scorer that reads the same pairs: the model cut after its first layers."""
+def small_model(settings: Settings, files: ModelFiles) -> Settings | None:
+    """How to load the small model that takes the look, None where the model's own exit takes it.
 
-    def __init__(self, scorer: PairScorer) -> None:
-        self._scorer = scorer
-
-    def logits(self, request: EncodedRequest, pooling: str) -> list[float]:
-        logits = self._scorer.score(request.pairs).logits.tolist()
-        return [best[0] for best in request.pooled(logits, pooling) if best]
-
-    def close(self) -> None:
-        self._scorer.close()
-
-
-class SmallReranker(Protocol):
-    """What a small model's look needs of its reranker."""
-
-    @property
-    def scorer(self) -> PairScorer: ...
-    def encode(self, query: str, documents: list[Document], /) -> EncodedRequest: ...
-    def close(self) -> None: ...
-
-
-class ModelLook:
-    """The look of a small model, which has a tokenizer of its own."""
-
-    def __init__(self, reranker: SmallReranker) -> None:
-        self._reranker = reranker
-
-    def logits(self, request: EncodedRequest, pooling: str) -> list[float]:
-        own = self._reranker.encode(request.query, request.documents)
-        logits = self._reranker.scorer.score(own.pairs).logits.tolist()
-        return [best[0] for best in own.pooled(logits, pooling) if best]
-
-    def close(self) -> None:
-        self._reranker.close()
+    Raises `InvalidSetting` if there is no exit, and the model too small for one before it to save anything.
+    """
+    if settings.first_model is None and files.backend in _WITH_EXITS and find_exit(files):
+        return None
+    name = settings.first_model or DEFAULT_MODEL
+    small = find_model(name, device=settings.device)
+    if settings.first_model is None and _operations(small) > _WORTH_IT * _operations(files):
+        raise InvalidSetting(
+            f"effort='fast': {files.name} has no early exit (or backend={files.backend!r} cannot take it), and is too "
+            f"small to be preceded by {name}; name a smaller first_model, or train an exit with exit_layers"
+        )
+    return Settings(
+        model=name,
+        device=settings.device,
+        threads=settings.threads,
+        max_length=settings.max_length and min(settings.max_length, small.usable_length),
+        chunk_overlap=settings.chunk_overlap,
+        clean=settings.clean,
+        deterministic=settings.deterministic,
+    )
 
 
-def shortlisted(request: EncodedRequest, look: FirstLook, top_n: int, pooling: str) -> EncodedRequest:
-    """The request with only the documents that can reach the first `top_n`, as the first look has it."""
-    count = max(round(KEPT * len(request.documents)), round(SPARE * top_n))
-    if count >= len(request.documents):
-        return request
-    logits = np.nan_to_num(look.logits(request, pooling), nan=np.inf)  # the model says what is wrong with it
-    return request.only(set(np.argsort(-logits, kind="stable")[:count].tolist()))
+def exit_scorer(scorer: Scorer, files: ModelFiles) -> Scorer:
+    """A scorer of the same pairs by the model's early exit; the two take turns."""
+    backend, early = scorer.backend, find_exit(files)
+    if not isinstance(backend, Shortenable) or early is None:
+        raise InvalidSetting(f"effort='fast': {files.name} has no early exit")
+    return Scorer(backend.shortened(early), max_batch_tokens=scorer.max_batch_tokens, forward_lock=scorer.forward_lock)
+
+
+def _operations(files: ModelFiles) -> int:
+    """The weights that a token meets, for the comparison of two encoders."""
+    layers, hidden, inner = (
+        int(files.config.get(name) or 0) for name in ("num_hidden_layers", "hidden_size", "intermediate_size")
+    )
+    return layers * hidden * (4 * hidden + 2 * inner)
+
+
+def _as_it_is(request: EncodedRequest) -> EncodedRequest:
+    return request
+
+
+@dataclass(frozen=True, slots=True)
+class FirstLook:
+    """Who takes the look: `scorer` scores what `read` makes of a request, the same pairs unless another model looks."""
+
+    scorer: PairScorer
+    read: Callable[[EncodedRequest], EncodedRequest] = _as_it_is
+
+
+class Shortlist:
+    """Requests of which a first look leaves a part: of each one that asks for its first `top_n`, unless it has too few
+    documents. The look is to score `pairs`."""
+
+    def __init__(self, requests: Sequence[EncodedRequest], top_ns: Sequence[int | None], look: FirstLook) -> None:
+        self._requests = list(requests)
+        self._seen = {
+            place: (look.read(request), _count(top_n, len(request.documents)))
+            for place, (request, top_n) in enumerate(zip(requests, top_ns, strict=True))
+            if top_n is not None and _count(top_n, len(request.documents)) < len(request.documents)
+        }
+        self.pairs: list[EncodedPair] = [pair for seen, _ in self._seen.values() for pair in seen.pairs]
+
+    def left(self, logits: NDArray[np.floating], pooling: str) -> list[EncodedRequest]:
+        """All the requests, with what the look leaves of them by its logits [pairs]. One that it cannot judge (NaN or
+        infinity) stays whole: then the model scores it all, and says what is wrong if it finds the same."""
+        requests = list(self._requests)
+        ends = accumulate((len(seen.pairs) for seen, _ in self._seen.values()), initial=0)
+        for (place, (seen, count)), (first, last) in zip(self._seen.items(), pairwise(ends), strict=True):
+            pooled = np.array([best[0] for best in seen.pooled(logits[first:last].tolist(), pooling) if best])
+            if np.isfinite(pooled).all():
+                best_first = np.argsort(-pooled, kind="stable")
+                requests[place] = requests[place].only(set(best_first[:count].tolist()))
+        return requests
+
+
+def _count(top_n: int, documents: int) -> int:
+    """How many documents the look leaves."""
+    return max(math.ceil(KEPT * documents), math.ceil(SPARE * top_n))

@@ -14,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, Unpack
 
-from finerank.effort import ExitLook, FirstLook, ModelLook, shortlisted
+from finerank.effort import FirstLook, Shortlist, exit_scorer, small_model
 from finerank.encoded import EncodedRequest
 from finerank.errors import BrokenModel, InvalidInput, InvalidSetting, OutOfMemory, ScoreError
 from finerank.ranking import (
@@ -28,17 +28,16 @@ from finerank.ranking import (
     check_query,
     rank_by_score,
 )
-from finerank.scoring.backend import ScoringBackend, Shortenable, open_backend
+from finerank.scoring.backend import ScoringBackend, open_backend
 from finerank.scoring.cache import open_cache
 from finerank.scoring.calibration import Calibration, find_calibration
 from finerank.scoring.device import Device, choose_device
 from finerank.scoring.encode import PairEncoder
-from finerank.scoring.exits import find_exit
 from finerank.scoring.model_files import NATIVE_DTYPES, ModelFiles, find_model
 from finerank.scoring.processor import check_native
 from finerank.scoring.scorer import PairScorer, Progress, Scorer, Scores
 from finerank.scoring.tokenizer import load_tokenizer
-from finerank.settings import DEFAULT_MODEL, Options, Settings, check_threshold, check_top_n
+from finerank.settings import Options, Settings, check_threshold, check_top_n
 from finerank.text.pool import pool
 
 if TYPE_CHECKING:
@@ -91,16 +90,17 @@ class Reranker:
         files = find_model(settings.model, settings.revision, settings.backend, settings.dtype, settings.device)
         calibration = find_calibration(settings.calibration, files.folder)
         device = _device_for(files, settings)
+        small = small_model(settings, files) if settings.effort == "fast" else None
         tokenizer = load_tokenizer(files.tokenizer)
         _check_vocabulary(files, tokenizer.get_vocab_size())
         encoder = PairEncoder(tokenizer, _max_length(files, settings.max_length))
         backend, device = _open_backend(files, device, settings)
         cache = open_cache(settings.cache, settings.cache_entries)
         how = f"{files.backend} {device.kind} {device.precision} {settings.deterministic}"
-        batch_tokens = settings.batch_tokens or BATCH_TOKENS["native" if files.backend == "native" else device.kind]
         scorer = Scorer(
             backend,
-            max_batch_tokens=batch_tokens,
+            max_batch_tokens=settings.batch_tokens
+            or BATCH_TOKENS["native" if files.backend == "native" else device.kind],
             namespace=f"{files.fingerprint()} {how}" if cache else "",
             cache=cache,
             deterministic=settings.deterministic and files.backend != "native",  # which is so anyway
@@ -108,6 +108,11 @@ class Reranker:
             if settings.fallback == "cpu" and device.kind != "cpu"
             else None,
         )
+        look = None
+        if small is not None:
+            look = _look_of(cls._open(small))
+        elif settings.effort == "fast":
+            look = FirstLook(exit_scorer(scorer, files))
         return cls(
             encoder,
             scorer,
@@ -115,7 +120,7 @@ class Reranker:
             device=device,
             files=files,
             calibration=calibration,
-            first_look=cls._open_first_look(settings, files, backend, batch_tokens),
+            first_look=look,
         )
 
     @property
@@ -224,11 +229,12 @@ class Reranker:
         pairs = encoder.encode(encoded, texts, room)
         return EncodedRequest(put, checked, pairs, [1] * len(checked), [None] * len(checked))
 
-    def shortlisted(self, request: EncodedRequest, top_n: int | None) -> EncodedRequest:
-        """With effort="fast", the request without the documents that have no chance to be among the first `top_n`."""
-        if self.first_look is None or top_n is None:
-            return request
-        return shortlisted(request, self.first_look, top_n, self.settings.pooling)
+    def shortlist(self, requests: Sequence[EncodedRequest], top_ns: Sequence[int | None]) -> Shortlist | None:
+        """With effort="fast", what the first look has to see of requests for the first `top_ns`; None if nothing."""
+        if self.first_look is None:
+            return None
+        shortlist = Shortlist(requests, top_ns, self.first_look)
+        return shortlist if shortlist.pairs else None
 
     def ranking(
         self,
@@ -264,8 +270,11 @@ class Reranker:
         )
         return Ranking(results, self.model, usage, scores.degraded)
 
-    def scoring_with(self, scorer: PairScorer) -> Self:
-        """The same model, its pairs scored by `scorer`: a queue that other requests share, say."""
+    def scoring_with(self, scorer: PairScorer, look: PairScorer | None = None) -> Self:
+        """The same model, its pairs scored by `scorer`: a queue that other requests share, say.
+
+        `look` scores the pairs of its first look; without one it takes none. Closing it closes both, and nothing else.
+        """
         return type(self)(
             self._encoder,
             scorer,
@@ -273,14 +282,14 @@ class Reranker:
             device=self.device,
             files=self.files,
             calibration=self.calibration,
-            first_look=self.first_look,
+            first_look=replace(self.first_look, scorer=look) if self.first_look and look else None,
         )
 
     def close(self) -> None:
         """Release the model's memory and the cache's file."""
         self.scorer.close()
         if self.first_look:
-            self.first_look.close()
+            self.first_look.scorer.close()
 
     def __enter__(self) -> Self:
         return self
@@ -292,23 +301,6 @@ class Reranker:
 
     def __repr__(self) -> str:
         return f"Reranker({self.model!r}, {self.device.name}, {self.device.precision}, max_length={self.max_length})"
-
-    @classmethod
-    def _open_first_look(
-        cls, settings: Settings, files: ModelFiles, backend: ScoringBackend, batch_tokens: int
-    ) -> FirstLook | None:
-        """What `effort` and `first_model` ask for."""
-        if settings.effort == "full":
-            return None
-        if not settings.first_model and isinstance(backend, Shortenable) and (early := find_exit(files)):
-            return ExitLook(Scorer(backend.shortened(early), max_batch_tokens=batch_tokens))
-        small = Settings(model=settings.first_model or DEFAULT_MODEL, device=settings.device, threads=settings.threads)
-        if find_model(small.model, device=small.device).folder == files.folder:
-            raise InvalidSetting(
-                f"effort='fast': {files.name} has no early exit, or backend={files.backend!r} cannot take it; name a "
-                "smaller first_model, or train an exit with exit_layers"
-            )
-        return ModelLook(cls._open(small))
 
     def _rank_all(
         self,
@@ -327,7 +319,10 @@ class Reranker:
             with _placed(place, index):
                 jobs.append(self.encode(query, documents))
         encode_s = time.perf_counter() - start
-        jobs = [self.shortlisted(job, top_n) for job in jobs]
+        shortlist = self.shortlist(jobs, [top_n] * len(jobs))
+        if shortlist is not None and self.first_look is not None:
+            looked = self.first_look.scorer.score(shortlist.pairs)
+            jobs = shortlist.left(looked.logits, self.settings.pooling)
         look_s = time.perf_counter() - start - encode_s
         scores = self.scorer.score([pair for job in jobs for pair in job.pairs], progress)
         seconds = {"encode": encode_s, "forward": look_s + scores.seconds}
@@ -368,6 +363,16 @@ class Reranker:
             spans += [clean.original_span(chunk) if clean else chunk for chunk in chunks]
             counts.append(len(chunks))
         return passages, counts, spans
+
+
+def _look_of(small: Reranker) -> FirstLook:
+    """The look of a small model: it reads the documents with its own tokenizer, in passages if the model does."""
+
+    def read(request: EncodedRequest) -> EncodedRequest:
+        chunked = any(span is not None for span in request.spans)
+        return small.encode(request.query, request.documents, long_documents="chunk" if chunked else "truncate")
+
+    return FirstLook(small.scorer, read)
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from finerank.effort import ModelLook
+from finerank.effort import FirstLook
 from finerank.reranker import Reranker
 from finerank.scoring.batch import Batch
 from finerank.testing import OverlapBackend, stub_reranker
@@ -68,7 +68,7 @@ def test_progress_streams_and_ends_with_the_result(start_server) -> None:
 def test_with_a_first_look_the_rest_is_neither_scored_nor_waited_for(start_server) -> None:
     def load(name: str) -> Reranker:
         reranker = stub_reranker()
-        reranker.first_look = ModelLook(stub_reranker())
+        reranker.first_look = FirstLook(stub_reranker().scorer)
         return reranker
 
     server = start_server(load)

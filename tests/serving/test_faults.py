@@ -9,7 +9,9 @@ from dataclasses import dataclass, field
 import httpx
 import pytest
 
+from finerank.effort import FirstLook
 from finerank.errors import FinerankError, InvalidSetting, ModelNotFound
+from finerank.reranker import Reranker
 from finerank.scoring.batch import Batch
 from finerank.serving.server import Server
 from finerank.settings import ServeSettings
@@ -19,6 +21,7 @@ QUERY = "how do I reset it"
 DOCUMENTS = ["keep it dry", "to reset it hold the button", "the lamp is green"]
 BODY = {"query": QUERY, "documents": DOCUMENTS}
 FORTY = {"query": QUERY, "documents": [f"passage number {n}" for n in range(40)]}
+FIRST_OF_FORTY = {**FORTY, "top_n": 3}
 
 
 @dataclass
@@ -41,6 +44,15 @@ def gated() -> Iterator[Gated]:
     backend = Gated()
     yield backend
     backend.gate.set()
+
+
+def served_by(backend: OverlapBackend, looks: bool, **options) -> Reranker:
+    """A model on the backend, or one whose first look is."""
+    if not looks:
+        return stub_reranker(backend, **options)
+    reranker = stub_reranker()
+    reranker.first_look = FirstLook(stub_reranker(backend, **options).scorer)
+    return reranker
 
 
 @pytest.fixture
@@ -75,11 +87,12 @@ def test_too_many_documents_or_tokens_are_refused(start_server) -> None:
     assert set(long.json()) == {"error", "error_type"}
 
 
-def test_a_full_queue_is_429_with_retry_after(start_server, gated, together) -> None:
-    server = start_server(lambda name: stub_reranker(gated), max_queue_tokens=300)
-    waiting = together.submit(server.http.post, "/api/rerank", json=FORTY)
+@pytest.mark.parametrize("looks", [False, True])
+def test_a_full_queue_is_429_with_retry_after(start_server, gated, together, looks) -> None:
+    server = start_server(lambda name: served_by(gated, looks), max_queue_tokens=300)
+    waiting = together.submit(server.http.post, "/api/rerank", json=FIRST_OF_FORTY)
     assert gated.reached.wait(10)
-    refused = server.http.post("/v1/rerank", json=FORTY)
+    refused = server.http.post("/v1/rerank", json=FIRST_OF_FORTY)
     assert refused.status_code == 429
     assert int(refused.headers["retry-after"]) >= 1
     gated.gate.set()
@@ -99,9 +112,10 @@ def test_too_many_requests_are_429_before_their_body_is_read(start_server, gated
     assert server.http.post("/api/rerank", json=BODY).status_code == 200
 
 
-def test_a_deadline_is_kept_and_costs_nothing_more(start_server, gated) -> None:
-    server = start_server(lambda name: stub_reranker(gated, batch_tokens=32))
-    late = server.http.post("/api/rerank", json=FORTY, headers={"x-request-timeout": "0.2"})
+@pytest.mark.parametrize("looks", [False, True])
+def test_a_deadline_is_kept_and_costs_nothing_more(start_server, gated, looks) -> None:
+    server = start_server(lambda name: served_by(gated, looks, batch_tokens=32))
+    late = server.http.post("/api/rerank", json=FIRST_OF_FORTY, headers={"x-request-timeout": "0.2"})
     assert (late.status_code, kind_of(late)) == (504, "timeout")
     gated.gate.set()
     server.until(lambda: server.application.models.queued() == (0, 0))

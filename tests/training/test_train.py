@@ -64,6 +64,20 @@ class Probe(TrainerCallback):
         self.logits = scores.flatten().numpy()
 
 
+class ExitProbe(Probe):
+    """Keeps the logits of the early exit."""
+
+    def on_train_end(self, args, state, control, model=None, train_dataloader=None, **_):
+        model.eval()
+        batch, groups = train_dataloader.collate_fn(self.examples), []
+        hook = model.early_exit.register_forward_hook(lambda module, given, made: groups.append(made.squeeze(1)))
+        with torch.no_grad():
+            model(**batch)
+        hook.remove()
+        flat = torch.cat(groups)
+        self.logits = torch.zeros(len(flat)).index_copy(0, batch["places"], flat).numpy()
+
+
 class Killed(Exception):
     pass
 
@@ -453,12 +467,24 @@ def test_what_the_model_or_the_machine_cannot_do_is_refused(
 
 def test_an_exit_is_trained_kept_and_trained_on(make_model: MakeModel, make_lists: MakeLists, tmp_path: Path) -> None:
     examples = make_lists(24)
-    settings = replace(QUICK, exit_layers=1, max_steps=60)
-    record = train(str(make_model("bert")), examples, tmp_path / "run", dev=examples[:4], settings=settings)
+    settings, probe = replace(QUICK, exit_layers=1, max_steps=60), ExitProbe(examples[:4])
+    record = train(
+        str(make_model("bert")),
+        examples,
+        tmp_path / "run",
+        settings=replace(settings, export="fp32"),
+        callbacks=[probe],
+    )
     losses = [entry["exit_loss"] for entry in record["log"] if "exit_loss" in entry]
     assert np.mean(losses[-10:]) < 0.9 * np.mean(losses[:10])
-    model = tmp_path / "run" / "model"
+    model, run = tmp_path / "run" / "model", tmp_path / "run" / "onnx"
     trained = load_file(model / "exit.safetensors")
+    assert all(torch.equal(trained[name], tensor) for name, tensor in load_file(run / "exit.safetensors").items())
+    pairs = [(example.query, passage) for example in examples[:4] for passage in example.passages]
+    with Reranker.from_pretrained(model, effort="fast", dtype="fp32", device="cpu") as reranker:
+        encoded = [pair for query, passage in pairs for pair in reranker.encode(query, [passage]).pairs]
+        served = reranker.first_look.scorer.score(encoded).logits
+    np.testing.assert_allclose(served, probe.logits, atol=1e-4)
     train(str(model), examples, tmp_path / "again", settings=replace(settings, max_steps=1, learning_rate=1e-9))
     again = load_file(tmp_path / "again" / "model" / "exit.safetensors")
     assert all(torch.allclose(again[name], tensor, atol=1e-6) for name, tensor in trained.items())

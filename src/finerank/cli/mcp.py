@@ -137,7 +137,7 @@ def _open_pipeline(opened: ExitStack, store: Path, ranker: Ranker, name: str) ->
     settings = RagSettings.load()
     light = None
     if settings.light_model:
-        light = opened.enter_context(options.load_reranker(settings.light_model, threshold=0.0))
+        light = opened.enter_context(options.load_reranker(settings.light_model, threshold=0.0, effort="full"))
     return open_pipeline(store, ranker, settings, model=name, light=light)
 
 

@@ -84,5 +84,5 @@ def open_pipeline(folder: Path, settings: RagSettings, model: str | None, **load
         reranker = opened.enter_context(load_reranker(model, **{**load, "threshold": 0.0}))
         light = None
         if settings.light_model:
-            light = opened.enter_context(load_reranker(settings.light_model, threshold=0.0))
+            light = opened.enter_context(load_reranker(settings.light_model, threshold=0.0, effort="full"))
         yield open_pipeline(folder, reranker, settings, model=reranker.model, light=light)

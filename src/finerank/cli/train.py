@@ -111,7 +111,7 @@ def _refresher(corpus: Path) -> "Refresh":
     found = Bm25(passages)
 
     def refresh(folder: Path, examples: "Sequence[Example]") -> "Sequence[Example]":
-        with Reranker.from_pretrained(folder) as now:
+        with Reranker.from_pretrained(folder, effort="full") as now:
             mined = mine_negatives([only_relevant(each) for each in examples], passages, Reranked(found, passages, now))
         return mined.examples
 

@@ -390,7 +390,7 @@ def _is_whole(folder: Path, name: str, wanted: _Wanted) -> bool:
         choice = _choose(listed, name, wanted, _model_type(folder))
     except (ModelError, ValueError):  # not chosen from what is there; a listing not whole
         return False
-    return {choice.tokenizer, *choice.weights} <= present
+    return {choice.tokenizer, *choice.weights, *({EXIT_FILE} & set(listed))} <= present
 
 
 def _remember(commit: str, listed: list[str]) -> None:

@@ -61,7 +61,7 @@ class PairScorer(Protocol):
 
 class Scorer:
     """Scores pairs. `namespace` sets one model's cache entries apart from another's; `open_fallback` opens a backend
-    to go on with when a single pair does not fit into memory."""
+    to go on with when a single pair does not fit into memory. Scorers with one `forward_lock` take turns."""
 
     def __init__(
         self,
@@ -72,6 +72,7 @@ class Scorer:
         cache: ScoreCache | None = None,
         deterministic: bool = False,
         open_fallback: Callable[[], ScoringBackend] | None = None,
+        forward_lock: "threading.Lock | None" = None,
     ) -> None:
         self.backend = backend
         self.max_batch_tokens = max_batch_tokens
@@ -80,7 +81,7 @@ class Scorer:
         self._deterministic = deterministic
         self._open_fallback = open_fallback
         self._fallback: ScoringBackend | None = None
-        self._forward_lock = threading.Lock()
+        self.forward_lock = forward_lock or threading.Lock()
         self._closed = False
 
     def score(self, pairs: Sequence[EncodedPair], progress: Progress | None = None) -> Scores:
@@ -132,7 +133,7 @@ class Scorer:
         no fallback.
         """
         try:
-            with self._forward_lock:  # one batch at a time: two would double the memory, and gain nothing
+            with self.forward_lock:  # one batch at a time: two would double the memory, and gain nothing
                 return self.backend.forward(Batch.of(pairs)), ""
         except OutOfMemory as error:
             if len(pairs) > 1:
@@ -187,7 +188,7 @@ class Scorer:
                 "max_length, device='cpu', or fallback='cpu'."
             ) from error
         reason = f"scored partly on the CPU: one pair of {len(pair)} tokens does not fit into the GPU's memory"
-        with self._forward_lock:
+        with self.forward_lock:
             if self._fallback is None:
                 self._fallback = self._open_fallback()
             return self._fallback.forward(Batch.of([pair])), reason

@@ -25,20 +25,28 @@ Load = Callable[[str], Reranker]
 
 @dataclass(eq=False, slots=True)
 class LoadedModel:
-    """One loading of a model, and the queue in front of it. `reranker` scores through the queue."""
+    """One loading of a model, `owner`, and the queue in front of it. `reranker` scores through the queue, and takes the
+    first look of effort="fast" through the queue `look`."""
 
     reranker: Reranker
     scheduler: Scheduler
-    scorer: Scorer
+    look: Scheduler | None
+    owner: Reranker
     users: int = 0
     retired: bool = False
     used: float = field(default_factory=time.monotonic)
     since: float = field(default_factory=time.time)
 
+    @property
+    def queues(self) -> list[Scheduler]:
+        """In the order in which a request is in them."""
+        return [queue for queue in (self.look, self.scheduler) if queue is not None]
+
     def close(self) -> None:
         """Finish what is queued, then release the model. Blocks."""
-        self.reranker.close()  # and with it the scheduler
-        self.scorer.close()
+        for queue in self.queues:
+            queue.close()
+        self.owner.close()
 
 
 class ServedModel:
@@ -133,11 +141,13 @@ class ServedModel:
         if not isinstance(scorer, Scorer):
             raise TypeError(f"{type(scorer).__name__} has a queue already")
         scheduler = Scheduler(scorer, max_queue_tokens=self._max_queue_tokens, on_batch=self._forwarded)
+        looker = reranker.first_look.scorer if reranker.first_look else None
+        look = Scheduler(looker, max_queue_tokens=self._max_queue_tokens) if isinstance(looker, Scorer) else None
         device, seconds = reranker.device, time.monotonic() - start
         facts = {"model": reranker.model, "device": device.name, "precision": device.precision}
         logger.info("model loaded", extra={**facts, "seconds": round(seconds, 3)})
         self._monitor.loaded(reranker.model, seconds)
-        return LoadedModel(reranker.scoring_with(scheduler), scheduler, scorer)
+        return LoadedModel(reranker.scoring_with(scheduler, look), scheduler, look, reranker)
 
     def _forwarded(self, batch: BatchFacts) -> None:
         self._monitor.forwarded(batch.pairs, batch.tokens, batch.room, batch.seconds)
@@ -180,14 +190,16 @@ class ServedModels:
 
     def queued(self) -> tuple[int, int]:
         """Pairs and tokens that wait, for all models; may be called on any thread."""
-        counts = [loaded.scheduler.queued for model in self._models if (loaded := model.loaded) is not None]
+        loaded = [model.loaded for model in self._models if model.loaded is not None]
+        counts = [queue.queued for one in loaded for queue in one.queues]
         return sum(pairs for pairs, _ in counts), sum(tokens for _, tokens in counts)
 
     def abort(self, error: Exception) -> None:
         """Give every waiting request this error."""
         for model in self._models:
             if model.loaded is not None:
-                model.loaded.scheduler.abort(error)
+                for queue in model.loaded.queues:
+                    queue.abort(error)
 
     def named(self, name: str | None, *, strictly: bool = False) -> ServedModel:
         """The model a request means. Callers of other servers send those servers' names: these get the default, unless

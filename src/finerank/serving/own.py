@@ -208,7 +208,7 @@ class OwnApi:
             reranker.device.precision,
             reranker.max_length,
             settings.max_documents,
-            loaded.scorer.max_batch_tokens,
+            loaded.scheduler.max_batch_tokens,
             settings.max_requests,
             __version__,
             int(loaded.since),

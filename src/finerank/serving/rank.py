@@ -143,6 +143,7 @@ def _sum(usages: list[Usage]) -> Usage:
         tokens=sum(usage.tokens for usage in usages),
         truncated=sum(usage.truncated for usage in usages),
         cached=sum(usage.cached for usage in usages),
+        skipped=sum(usage.skipped for usage in usages),
         seconds=usages[0].seconds if usages else {},
     )
 

@@ -106,6 +106,10 @@ class Scheduler:
         return self._scorer.backend
 
     @property
+    def max_batch_tokens(self) -> int:
+        return self._scorer.max_batch_tokens
+
+    @property
     def queued(self) -> tuple[int, int]:
         """Pairs and tokens that wait."""
         with self._changed:

@@ -13,17 +13,19 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
+from finerank.effort import Shortlist
 from finerank.encoded import EncodedRequest
 from finerank.errors import DeadlineExceeded, InvalidInput, RequestTooLarge
 from finerank.explain import Explanation
 from finerank.monitoring.monitor import Monitor
 from finerank.ranking import Document, RankedDocument, Ranking, Usage
 from finerank.reranker import Reranker
+from finerank.scoring.batch import EncodedPair
 from finerank.scoring.scorer import Scores
 from finerank.serving.models import LoadedModel, ServedModels
 from finerank.serving.problems import problem_of
 from finerank.serving.request import Answer, RerankRequest
-from finerank.serving.scheduler import Scored, Ticket
+from finerank.serving.scheduler import Scheduler, Scored, Ticket
 from finerank.settings import ServeSettings
 
 logger = logging.getLogger("finerank")
@@ -112,12 +114,17 @@ class RerankService:
         try:
             loop = asyncio.get_running_loop()
             await loop.run_in_executor(self._encoders, encoded.submit, loaded, watch)
+            if encoded.look is not None:
+                looked = await asyncio.wrap_future(encoded.look.scores)
+                await loop.run_in_executor(self._encoders, encoded.submit_left, loaded, looked, watch)
             ticket = encoded.ticket
             scores = await asyncio.wrap_future(ticket.scores)
         finally:
             encoded.cancel()
-        self.monitor.waited(ticket.queue_s)
-        seconds = {"queue": ticket.queue_s, "encode": encoded.seconds, "forward": encoded.look_s + ticket.forward_s}
+        tickets = [ticket] if encoded.look is None else [encoded.look, ticket]
+        queue_s = sum(each.queue_s for each in tickets)
+        self.monitor.waited(queue_s)
+        seconds = {"queue": queue_s, "encode": encoded.seconds, "forward": sum(each.forward_s for each in tickets)}
         seconds["total"] = time.perf_counter() - start
         return [
             self._rank(loaded.reranker, request, job, scores, part, seconds)
@@ -163,15 +170,16 @@ class RerankService:
 class Encoded:
     """Requests on their way into the queue: what `submit` makes of them on a thread, and `cancel` takes back.
 
-    `seconds` it took to encode them, `look_s` to take the first look of effort="fast".
+    With effort="fast" `look` is their place in the queue of the first look; `submit_left` goes on from its scores.
     """
 
     requests: Sequence[RerankRequest]
     max_tokens: int
     jobs: list[EncodedRequest] = field(default_factory=list)
     seconds: float = 0.0
-    look_s: float = 0.0
     pooling: str = "max"
+    look: Ticket | None = None
+    _shortlist: Shortlist | None = None
     _ticket: Ticket | None = None
     _cancelled: bool = False
 
@@ -198,16 +206,27 @@ class Encoded:
                 "parts, or raise max_request_tokens"
             )
         self.seconds = time.perf_counter() - start
-        self.jobs = [
-            loaded.reranker.shortlisted(job, request.top_n)
-            for job, request in zip(self.jobs, self.requests, strict=True)
-        ]
+        self._shortlist = loaded.reranker.shortlist(self.jobs, [request.top_n for request in self.requests])
+        if self._shortlist is not None and loaded.look is not None:
+            self.look = self._queue(loaded.look, self._shortlist.pairs)
+        else:
+            self._queue(loaded.scheduler, pairs, watch(self) if watch else None)
+
+    def submit_left(self, loaded: LoadedModel, looked: Scores, watch: "Callable[[Encoded], Scored] | None") -> None:
+        """Queue what the first look leaves."""
+        assert self._shortlist is not None
+        self.jobs = self._shortlist.left(looked.logits, self.pooling)
         pairs = [pair for job in self.jobs for pair in job.pairs]
-        self.look_s = time.perf_counter() - start - self.seconds
+        self._queue(loaded.scheduler, pairs, watch(self) if watch else None)
+
+    def _queue(
+        self, scheduler: Scheduler, pairs: Sequence[EncodedPair], on_scored: Scored | None = None
+    ) -> Ticket | None:
         if not self._cancelled:
-            self._ticket = loaded.scheduler.submit(pairs, watch(self) if watch else None)
+            self._ticket = scheduler.submit(pairs, on_scored)
         if self._cancelled:
             self.cancel()
+        return self._ticket
 
     def cancel(self) -> None:
         """Take it out of the queue, or let it not get there; does nothing once it is answered."""

@@ -114,7 +114,7 @@ def compare(source: str, exported: Path, backend: str) -> Parity:
     kept: list[NDArray[np.float64]] = []
     pairs = [(query, passage) for query, passages in _real_text() for passage in passages]
     for model, kind in ((source, backend), (str(exported), "onnx")):
-        with Reranker.from_pretrained(model, backend=kind, device="cpu") as reranker:  # type: ignore[arg-type]
+        with Reranker.from_pretrained(model, backend=kind, device="cpu", effort="full") as reranker:  # type: ignore[arg-type]
             kept.append(np.array([pair.logit for pair in reranker.score_pairs(pairs)]))
     one, other = kept
     return Parity(len(one), float(np.abs(one - other).max()), float(np.ptp(one)), _kendall_tau(one, other))
