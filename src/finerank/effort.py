@@ -21,12 +21,9 @@ from finerank.scoring.model_files import ModelFiles, find_model
 from finerank.scoring.scorer import PairScorer, Scorer
 from finerank.settings import DEFAULT_MODEL, Settings
 
-KEPT = 0.3
-"""The part of the candidates that the first look leaves, unless `top_n` needs more."""
-
-SPARE = 1.5
-"""Candidates that it leaves at least, for each of `top_n`."""
-
+KEPT = 0.2
+"""The part of the candidates that the first look leaves, unless `top_n` is more. With an exit after a third of the
+layers that is half the operations (benchmarks/effort.py)."""
 
 _WITH_EXITS = ("native", "torch")
 _WORTH_IT = 0.5  # a small model's operations, as a part of the model's
@@ -113,4 +110,4 @@ class Shortlist:
 
 def _count(top_n: int, documents: int) -> int:
     """How many documents the look leaves."""
-    return max(math.ceil(KEPT * documents), math.ceil(SPARE * top_n))
+    return max(math.ceil(KEPT * documents), top_n)

@@ -34,7 +34,7 @@ def test_the_demo_counts_as_its_json_does():
     assert len(outcome["traps"]) == len(load_traps("en"))
     assert [json.loads(line) for line in run("demo", "--jsonl").output.splitlines()] == outcome["traps"]
     right = sum(trap["model_right"] for trap in outcome["traps"])
-    assert right > 0.6 * len(outcome["traps"]), "a real cross-encoder reads past most traps in its own language"
+    assert right >= 0.75 * len(outcome["traps"]), "a real cross-encoder reads past most traps in its own language"
 
 
 def test_the_demo_refuses_a_language_it_has_not():
