@@ -191,6 +191,14 @@ def test_a_backend_without_exits_and_no_smaller_model_is_an_error() -> None:
         Reranker.from_pretrained(effort="fast", backend="onnx")
 
 
+def test_an_exit_of_nan_is_an_error(with_exit) -> None:
+    folder = with_exit()
+    tensors = load_file(folder / "exit.safetensors")
+    save_file({**tensors, "out.bias": torch.tensor([torch.nan])}, folder / "exit.safetensors")
+    with pytest.raises(BrokenModel, match="holds NaN or infinity"):
+        Reranker.from_pretrained(folder, effort="fast")
+
+
 @pytest.mark.parametrize(
     ("change", "message"), [({"hidden": 16}, "of another size"), ({"layers": 3}, "an exit after layer 3 of 3")]
 )

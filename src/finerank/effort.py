@@ -57,8 +57,8 @@ def small_model(settings: Settings, files: ModelFiles) -> Settings | None:
 def exit_scorer(scorer: Scorer, files: ModelFiles) -> Scorer:
     """A scorer of the same pairs by the model's early exit; the two take turns."""
     backend, early = scorer.backend, find_exit(files)
-    if not isinstance(backend, Shortenable) or early is None:
-        raise InvalidSetting(f"effort='fast': {files.name} has no early exit")
+    assert isinstance(backend, Shortenable)
+    assert early is not None
     return Scorer(backend.shortened(early), max_batch_tokens=scorer.max_batch_tokens, forward_lock=scorer.forward_lock)
 
 

@@ -98,6 +98,14 @@ def test_a_threshold_from_outside_drops_no_candidate(write_set, monkeypatch: pyt
     assert json.loads(run(write_set(), "--json").stdout)["overall"][0]["reranked"]["RR@10"] == 1.0
 
 
+def test_less_effort_is_judged_by_its_first_n(write_set) -> None:
+    folder = write_set()
+    refused = run(folder, "--effort", "fast", "--model", "./no-such-model")
+    assert refused.exit_code == 2
+    assert "--top-n" in refused.output
+    assert json.loads(run(folder, "--effort", "fast", "--top-n", "1", "--json").stdout)["overall"]
+
+
 def test_traps_by_language_and_overall() -> None:
     found = json.loads(run("--traps", "--json").stdout)["traps"]
     assert len(found["languages"]) == 12

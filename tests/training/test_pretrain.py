@@ -110,6 +110,7 @@ def test_without_masked_words(tiny_model: Path, texts: Path, tmp_path: Path):
         ({"passage_characters": 10}, "passage_characters=10: must be 50 or more"),
         ({"dev_share": 1.0}, "dev_share=1.0: must be from 0 to under 1"),
         ({"distill": "kl"}, "pseudo pairs have no teacher"),
+        ({"exit_layers": 4}, "exit_layers=4: train the exit when fine-tuning"),
         ({"mlm": 1.0}, "unknown training option 'mlm'"),
     ],
 )

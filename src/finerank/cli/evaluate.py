@@ -16,6 +16,7 @@ from finerank.cli.progress import pairs_progress
 from finerank.cli.render import print_json
 from finerank.errors import InvalidSetting
 from finerank.evaluation.keyword_traps import TrapOutcome, load_traps, trap_accuracy, trap_languages, try_traps
+from finerank.settings import Settings
 
 if TYPE_CHECKING:
     from finerank.evaluation.compare import Comparison, Difference
@@ -115,9 +116,9 @@ def evaluate(
         "pooling": pooling, "clean": clean, "cache": cache, "threshold": 0.0,
         "effort": effort, "first_model": first_model,
     }  # fmt: skip
+    if top_n is None and Settings.load(model=model, **load).effort == "fast":
+        raise typer.BadParameter("effort=fast makes a difference where the first N are asked for: give --top-n")
     with options.load_reranker(model, **load) as reranker, pairs_progress("reranking") as progress:
-        if reranker.settings.effort == "fast" and top_n is None:
-            raise typer.BadParameter("effort=fast makes a difference where the first N are asked for: give --top-n")
         limits = {"depth": depth, "max_queries": max_queries, "seed": seed, "top_n": top_n}
         found = evaluate(reranker, judged, measures=names, with_text=with_text, progress=progress, **limits)
         every = [trap for language in trap_languages() for trap in load_traps(language)] if traps else []

@@ -36,6 +36,8 @@ def find_exit(files: ModelFiles) -> Exit | None:
     layers = int(tensors["layers"][:][0])
     if any(head[name].shape != shape for name, shape in shapes.items()):
         raise BrokenModel(f"{path}: belongs to a model of another size; download the model's folder again, whole.")
+    if not all(np.isfinite(array).all() for array in head.values()):
+        raise BrokenModel(f"{path}: holds NaN or infinity; download it again.")
     if not 0 < layers < config["num_hidden_layers"]:
         raise BrokenModel(f"{path}: an exit after layer {layers} of {config['num_hidden_layers']}; download it again.")
     return Exit(layers, head)

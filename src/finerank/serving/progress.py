@@ -5,7 +5,6 @@ import json
 import math
 from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
 from contextlib import ExitStack
-from itertools import accumulate
 
 from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
@@ -29,9 +28,9 @@ class Progress:
     def watch(self, encoded: Encoded) -> Scored:
         """For `RerankService.answer`."""
         job = encoded.jobs[0]
-        logits: list[float | None] = [None] * len(job.pairs)
+        logits = [math.nan] * len(job.pairs)
         owner = [document for document, count in enumerate(job.counts) for _ in range(count)]
-        starts = [0, *accumulate(job.counts)]
+        places = job.places()
         waiting = list(job.counts)
         done, total = 0, sum(map(bool, job.counts))
 
@@ -44,9 +43,9 @@ class Progress:
                 waiting[document] -= 1
                 if not waiting[document]:
                     done += 1
-                    first, last = starts[document], starts[document + 1]
-                    logit, _ = pool([logit for logit in logits[first:last] if logit is not None], encoded.pooling)
-                    cut = any(pair.truncated for pair in job.pairs[first:last])
+                    place = places[document]
+                    logit, _ = pool([logits[pair] for pair in place], encoded.pooling)
+                    cut = any(job.pairs[pair].truncated for pair in place)
                     if math.isfinite(logit):  # else the request is about to fail
                         new.append({"index": document, "logit": logit, "score": sigmoid(logit), "truncated": cut})
             event: Mapping[str, object] = {"done": done, "total": total, "scores": new}
