@@ -35,9 +35,9 @@ bench: .venv-bench/ready .venv-bench-optimum/ready $(MINILM) .assets/xlm-roberta
 	@.venv-bench/bin/python -m benchmarks.gpu
 
 RUN ?= runs/mini
-mini: .venv/dev ## make finerank-mini anew; needs READER=, ENCODER= and DATA=, see recipes/finerank-mini
-	@test -n "$(READER)" -a -n "$(ENCODER)" -a -n "$(DATA)" || (echo "give READER=folder of ms-marco-MiniLM-L-12-v2, ENCODER=folder of multilingual-e5-small and DATA=folder of training data" && exit 1)
-	@$(MAKE) -f recipes/finerank-mini/Makefile READER="$(READER)" ENCODER="$(ENCODER)" DATA="$(DATA)" RUN="$(RUN)" PYTHON=$(BIN)/python
+mini: .venv/dev ## make finerank-mini anew; needs ENCODER= and DATA=, see recipes/finerank-mini
+	@test -n "$(ENCODER)" -a -n "$(DATA)" || (echo "give ENCODER=folder of multilingual-e5-small and DATA=folder of training data" && exit 1)
+	@$(MAKE) -f recipes/finerank-mini/Makefile ENCODER="$(ENCODER)" DATA="$(DATA)" RUN="$(RUN)" PYTHON=$(BIN)/python
 
 clean: ## remove what the other targets made
 	rm -rf .venv .venv-bench .venv-bench-optimum .assets

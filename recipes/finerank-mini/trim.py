@@ -20,6 +20,7 @@ from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 
 WORDS = "embeddings.word_embeddings.weight"
+TYPES = "embeddings.token_type_embeddings.weight"
 SPECIALS = ("<s>", "<pad>", "</s>", "<unk>", "<mask>")
 CHARACTERS_COUNTED = 1200
 TEXTS_AT_ONCE = 2000
@@ -46,15 +47,17 @@ def choose_pieces(pieces: list[str], counts: dict[str, NDArray[np.int64]], size:
 
 
 def trim_tokenizer(described: dict[str, Any], kept: NDArray[np.int64]) -> dict[str, Any]:
-    """tokenizer.json with the pieces kept, and a template that tells query and passage apart: types 0 and 1."""
+    """tokenizer.json with the pieces kept, and a template of two texts, each as if alone, of types 0 and 1."""
     described["model"]["vocab"] = [described["model"]["vocab"][index] for index in kept]
     place = {int(old): new for new, old in enumerate(kept)}
     for token in described["added_tokens"]:
         token["id"] = place[token["id"]]
-    special = {name: {"SpecialToken": {"id": name, "type_id": 0}} for name in ("<s>", "</s>")}
-    passage = [{"Sequence": {"id": "B", "type_id": 1}}, {"SpecialToken": {"id": "</s>", "type_id": 1}}]
-    query = [special["<s>"], {"Sequence": {"id": "A", "type_id": 0}}, special["</s>"]]
-    described["post_processor"] |= {"single": query, "pair": query + passage}
+
+    def alone(text: str, kind: int) -> list[dict[str, Any]]:
+        begin, end = ({"SpecialToken": {"id": token, "type_id": kind}} for token in ("<s>", "</s>"))
+        return [begin, {"Sequence": {"id": text, "type_id": kind}}, end]
+
+    described["post_processor"] |= {"single": alone("A", 0), "pair": alone("A", 0) + alone("B", 1)}
     return described
 
 
@@ -71,6 +74,7 @@ def trim(encoder: Path, data: Path, out: Path, vocabulary: int) -> None:
     (out / "tokenizer.json").write_text(json.dumps(trimmed, ensure_ascii=False), encoding="utf-8")
     weights = load_file(encoder / "model.safetensors")
     weights[WORDS] = weights[WORDS][torch.from_numpy(kept)].contiguous()
+    weights[TYPES][1] = weights[TYPES][0]  # the encoder knows one type; here they only tell the texts apart
     save_file(weights, out / "model.safetensors", metadata={"format": "pt"})
     config = json.loads((encoder / "config.json").read_text(encoding="utf-8"))
     config |= {"vocab_size": len(kept), "pad_token_id": 1}

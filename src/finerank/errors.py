@@ -7,7 +7,7 @@ FinerankError
 ├── ModelError
 │   ├── ModelNotFound   no such folder, no such hub id, or not cached while offline
 │   ├── BrokenModel     files are missing, truncated or not readable
-│   ├── UnsupportedModel   readable, and not a cross-encoder finerank can run
+│   ├── UnsupportedModel   readable, and not a reranker finerank can run
 │   └── ParityFailed    an exported model does not rank as its source does
 ├── DeviceError
 │   ├── DeviceUnavailable  the device asked for fails one of its checks
@@ -64,7 +64,7 @@ class BrokenModel(ModelError):
 
 
 class UnsupportedModel(ModelError):
-    """A readable model that is not a cross-encoder finerank can run."""
+    """A readable model that is not a reranker finerank can run."""
 
 
 class ParityFailed(ModelError):

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Self, Unpack
 
 from finerank.effort import FirstLook, Shortlist, exit_scorer, small_model
 from finerank.encoded import EncodedRequest
-from finerank.errors import BrokenModel, InvalidInput, InvalidSetting, OutOfMemory, ScoreError
+from finerank.errors import InvalidInput, InvalidSetting, OutOfMemory, ScoreError
 from finerank.ranking import (
     Document,
     PairScore,
@@ -32,11 +32,10 @@ from finerank.scoring.backend import ScoringBackend, open_backend
 from finerank.scoring.cache import open_cache
 from finerank.scoring.calibration import Calibration, find_calibration
 from finerank.scoring.device import Device, choose_device
-from finerank.scoring.encode import PairEncoder
+from finerank.scoring.encode import PairEncoder, open_encoder
 from finerank.scoring.model_files import NATIVE_DTYPES, ModelFiles, find_model
 from finerank.scoring.processor import check_native
 from finerank.scoring.scorer import PairScorer, Progress, Scorer, Scores
-from finerank.scoring.tokenizer import load_tokenizer
 from finerank.settings import Options, Settings, check_threshold, check_top_n
 from finerank.text.pool import pool
 
@@ -91,9 +90,7 @@ class Reranker:
         calibration = find_calibration(settings.calibration, files.folder)
         device = _device_for(files, settings)
         small = small_model(settings, files) if settings.effort == "fast" else None
-        tokenizer = load_tokenizer(files.tokenizer)
-        _check_vocabulary(files, tokenizer.get_vocab_size())
-        encoder = PairEncoder(tokenizer, _max_length(files, settings.max_length))
+        encoder = open_encoder(files, _max_length(files, settings.max_length))
         backend, device = _open_backend(files, device, settings)
         cache = open_cache(settings.cache, settings.cache_entries)
         how = f"{files.backend} {device.kind} {device.precision} {settings.deterministic}"
@@ -420,16 +417,6 @@ def _open_backend(files: ModelFiles, device: Device, settings: Settings) -> tupl
             ) from error
         device = Device("cpu", "fp32", device.checks, f"the model does not fit into the memory of {device.name}")
     return open_backend(files, device, settings.threads), device
-
-
-def _check_vocabulary(files: ModelFiles, tokens: int) -> None:
-    """Raise `BrokenModel` if the tokenizer makes tokens that the model has no embedding for."""
-    vocabulary = files.config.get("vocab_size")
-    if isinstance(vocabulary, int) and tokens > vocabulary:
-        raise BrokenModel(
-            f"{files.tokenizer}: makes {tokens} tokens, and config.json says {vocabulary}. They belong to different "
-            "models; download both again."
-        )
 
 
 def _max_length(files: ModelFiles, given: int | None) -> int:

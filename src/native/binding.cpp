@@ -25,6 +25,7 @@ namespace {
 using Floats = nb::ndarray<const float, nb::c_contig, nb::device::cpu>;
 using FloatRows = nb::ndarray<const float, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
 using Ints = nb::ndarray<const std::int32_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+using IntPairs = nb::ndarray<const std::int32_t, nb::shape<-1, 2>, nb::c_contig, nb::device::cpu>;
 using Any = nb::ndarray<nb::ro, nb::c_contig, nb::device::cpu>;
 using Arrays = std::map<std::string, Any>;
 
@@ -82,7 +83,7 @@ double peak(const std::string& instruction_set, bool int16) {
 class Engine {
  public:
   Engine(Arrays arrays, const std::string& instruction_set, bool int16, int hidden, int heads, int inner, int layers,
-         int chunk, float eps, bool tanh)
+         int chunk, float eps, bool tanh, bool late)
       : arrays_(std::move(arrays)), kernels_(kernels_for(instruction_set, int16)) {
     check(hidden > 0 && heads > 0 && hidden % heads == 0 && hidden / heads <= 1024, "hidden and heads do not fit");
     check(layers > 0 && inner > 0 && chunk > 0 && chunk % kPanel == 0, "layers, inner and chunk must be above 0");
@@ -90,7 +91,7 @@ class Engine {
     model_.hidden = hidden, model_.width = padded(hidden);
     model_.heads = heads, model_.head = hidden / heads, model_.head_width = padded(hidden / heads);
     model_.attention = heads * model_.head_width;
-    model_.inner = padded(inner), model_.layers = layers;
+    model_.inner = padded(inner), model_.layers = layers, model_.late = late;
     model_.eps = eps, model_.gelu = tanh ? Gelu::kTanh : Gelu::kErf;
     const int width = model_.width, attention = model_.attention;
     positions_ = weights.rows("positions", width), types_ = weights.rows("types", width);
@@ -111,8 +112,8 @@ class Engine {
     model_.out_bias = *weights.get<float>("out.bias", 1);
   }
 
-  void forward(FloatRows words, Ints types, Ints lengths, nb::ndarray<float, nb::ndim<1>, nb::c_contig> logits,
-               int threads) {
+  void forward(FloatRows words, Ints types, Ints lengths, IntPairs matches,
+               nb::ndarray<float, nb::ndim<1>, nb::c_contig> logits, int threads) {
     const std::size_t tokens = words.shape(0);
     std::vector<std::int32_t> starts{0};
     for (std::size_t pair = 0; pair < lengths.size(); ++pair) {
@@ -123,13 +124,16 @@ class Engine {
     }
     check(static_cast<std::size_t>(starts.back()) == tokens && types.size() == tokens, "lengths, tokens and types differ");
     check(words.shape(1) == static_cast<std::size_t>(model_.hidden), "embeddings of another width");
-    check(logits.size() == lengths.size(), "one logit a pair");
+    check(logits.size() == (model_.late ? matches.shape(0) : lengths.size()), "one logit a pair");
+    for (std::size_t i = 0; i < matches.size(); ++i)
+      check(matches.data()[i] >= 0 && static_cast<std::size_t>(matches.data()[i]) < lengths.size(), "a pair of no text");
     for (std::size_t i = 0; i < tokens; ++i)
       check(types.data()[i] >= 0 && static_cast<std::size_t>(types.data()[i]) < types_, "an unknown token type");
     if (tokens == 0) return;
     Batch batch{};
     batch.words = words.data(), batch.types = types.data(), batch.starts = starts.data();
     batch.pairs = static_cast<int>(lengths.size()), batch.tokens = static_cast<int>(tokens), batch.logits = logits.data();
+    batch.matched = matches.data(), batch.matches = static_cast<int>(matches.shape(0));
     nb::gil_scoped_release release;
     std::unique_ptr<Workspace> workspace = borrow();
     Profile profile;
@@ -176,9 +180,10 @@ NB_MODULE(_native, module) {
   module.def("instruction_sets", &finerank::instruction_sets);
   module.def("peak", &finerank::peak, "instruction_set"_a, nb::kw_only(), "int16"_a);
   nb::class_<Engine>(module, "Engine")
-      .def(nb::init<finerank::Arrays, const std::string&, bool, int, int, int, int, int, float, bool>(), "arrays"_a,
+      .def(nb::init<finerank::Arrays, const std::string&, bool, int, int, int, int, int, float, bool, bool>(), "arrays"_a,
            "instruction_set"_a, nb::kw_only(), "int16"_a, "hidden"_a, "heads"_a, "inner"_a, "layers"_a, "chunk"_a,
-           "eps"_a, "tanh"_a)
-      .def("forward", &Engine::forward, "words"_a, "types"_a, "lengths"_a, "logits"_a, "threads"_a)
+           "eps"_a, "tanh"_a, "late"_a)
+      .def("forward", &Engine::forward, "words"_a, "types"_a, "lengths"_a, "matches"_a, "logits"_a,
+           "threads"_a)
       .def("profile", &Engine::profile);
 }

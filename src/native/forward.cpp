@@ -1,6 +1,6 @@
 // The stages of a pass: enter, then for each layer attention (a head of a pair is a part) and the rest (a block of rows
-// is a part), and for the last layer a group of pairs. Within a stage threads take the next part there is; between
-// stages they meet. What a part computes does not depend on who computes it or how the rows were divided.
+// is a part), and for a cross-encoder's last layer a group of pairs, for late interaction a pair. Within a stage threads
+// take the next part there is; between stages they meet. What a part computes does not depend on who computes it or how the rows were divided.
 #include "forward.h"
 
 #include <algorithm>
@@ -126,7 +126,7 @@ void forward(const Model& model, const Kernels& kernels, Batch unbound, int thre
   threads = std::max(1, std::min(threads, (tokens + 7) / 8));
   workspace.fit(model, unbound, threads);
   const Batch batch = workspace.bind(unbound);
-  const int stages = 2 * model.layers;
+  const int stages = 2 * model.layers + 2;
   std::vector<std::atomic<int>> taken(stages);
 
   run_team(threads, [&](Team& team, int thread) {
@@ -147,19 +147,26 @@ void forward(const Model& model, const Kernels& kernels, Batch unbound, int thre
       kernels.enter(model, batch, block * rows, std::min(tokens, (block + 1) * rows), scratch);
     });
     note(&Profile::enter);
-    for (int layer = 0; layer < model.layers - 1; ++layer) {
+    for (int layer = 0; layer < (model.late ? model.layers : model.layers - 1); ++layer) {
       share(pairs * model.heads, [&](int part) {
         kernels.attend(model, batch, part / model.heads, part % model.heads, scratch);
       });
       note(&Profile::attend);
       share(blocks, [&](int block) {
-        kernels.pass(model, batch, layer, block * rows, std::min(tokens, (block + 1) * rows), scratch);
+        const int first = block * rows, last = std::min(tokens, first + rows);
+        if (layer < model.layers - 1)
+          kernels.pass(model, batch, layer, first, last, scratch);
+        else
+          kernels.leave(model, batch, first, last, scratch);
       });
       note(&Profile::pass);
     }
-    share((pairs + group - 1) / group, [&](int part) {
-      kernels.finish(model, batch, part * group, std::min(pairs, (part + 1) * group), scratch);
-    });
+    if (model.late)
+      share(batch.matches, [&](int match) { kernels.compare(model, batch, match); });
+    else
+      share((pairs + group - 1) / group, [&](int part) {
+        kernels.finish(model, batch, part * group, std::min(pairs, (part + 1) * group), scratch);
+      });
     note(&Profile::finish);
   });
 }

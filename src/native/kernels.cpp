@@ -6,8 +6,8 @@
 namespace finerank {
 
 extern const Kernels FINERANK_INT16 = {enter<Int16>, attend_head<Int16>, pass<Int16>, finish<Int16>,
-                                         products_alone<Int16>};
+                                         leave<Int16>, compare, products_alone<Int16>};
 extern const Kernels FINERANK_FP32 = {enter<Fp32>, attend_head<Fp32>, pass<Fp32>, finish<Fp32>,
-                                        products_alone<Fp32>};
+                                        leave<Fp32>, compare, products_alone<Fp32>};
 
 }  // namespace finerank

@@ -43,27 +43,31 @@ struct Model {
   int attention;                // heads * head_width: the width of q, of k and of v
   int inner;                    // the feed-forward size, padded
   int layers;
+  bool late;  // texts are read apart, and compared token by token: see scoring/families.py
   float eps;
   Gelu gelu;
   const float* positions;  // [positions][width]
   const float* types;      // [types][width]
   Norm embedding_norm;
   const Layer* layer;
-  Linear dense;       // the head, always fp32: dense -> tanh -> out
+  Linear dense;       // the head, always fp32: dense and out
   const float* out;   // [width]
   float out_bias;
 };
 
-// Pairs laid end to end: `words` [tokens][hidden] are the tokens' embeddings, `starts` [pairs + 1].
+// Pairs laid end to end: `words` [tokens][hidden] are the tokens' embeddings, `starts` [pairs + 1]. For late interaction it
+// is texts that lie end to end and that "pair" means in every stage but the last, which takes `matches` of them.
 struct Batch {
   const float* words;
   const std::int32_t* types;
   const std::int32_t* starts;
   int pairs, tokens;
+  const std::int32_t* matched;  // [matches][2], a query's place and a passage's
+  int matches;
   float* x;       // [tokens][width], the residual stream
-  float* qkv;     // [3 * heads][tokens][head_width]: what a head attends with lies together
+  float* qkv;     // [3 * heads][tokens][head_width]: what a head attends with lies together; at last what is compared
   float* ctx;     // [tokens][attention]
-  float* logits;  // [pairs]
+  float* logits;  // [pairs], or [matches]
 };
 
 // What one thread needs beside the batch.
@@ -95,6 +99,10 @@ struct Kernels {
   void (*pass)(const Model&, const Batch&, int layer, int first, int last, Scratch&);
   // Pairs [first, last): the last layer for their first tokens, and the head.
   void (*finish)(const Model&, const Batch&, int first, int last, Scratch&);
+  // Late interaction: rows [first, last) through the rest of the last layer, and what they are compared by.
+  void (*leave)(const Model&, const Batch&, int first, int last, Scratch&);
+  // The logit of one match.
+  void (*compare)(const Model&, const Batch&, int match);
   // Nothing but products, for as many tiles: returns the operations, for a benchmark to set the others' against.
   double (*products_alone)(int tiles);
 };

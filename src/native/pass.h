@@ -53,13 +53,13 @@ void feed_forward(const Model& model, const Layer& layer, float* x, int rows, Sc
               x + static_cast<long>(r) * width);
 }
 
-// What rows attend with: all three, or, before the last layer, keys and values.
+// What rows attend with: all three, or, before a cross-encoder's last layer, keys and values.
 template <class P>
 void attend_with(const Model& model, const Batch& batch, int layer, int first, int rows, Scratch& scratch) {
   const int width = model.width;
   const float* x = batch.x + static_cast<long>(first) * width;
   const Rows<P> inputs = prepared(P{}, x, width, rows, width, scratch.narrow, scratch.row_scale);
-  for (int head = layer == model.layers - 1 ? model.heads : 0; head < 3 * model.heads; ++head)
+  for (int head = layer == model.layers - 1 && !model.late ? model.heads : 0; head < 3 * model.heads; ++head)
     project(inputs, rows, model.layer[layer].qkv, head * model.head_width, (head + 1) * model.head_width,
             projected(model, batch, head, first), model.head_width);
 }
@@ -122,6 +122,45 @@ void finish(const Model& model, const Batch& batch, int first, int last, Scratch
   add_attended<P>(model, layer, scratch.ctx, scratch.x, rows, scratch);
   feed_forward<P>(model, layer, scratch.x, rows, scratch);
   score(model, scratch.x, rows, batch.logits + first, scratch);
+}
+
+template <class P>
+void leave(const Model& model, const Batch& batch, int first, int last, Scratch& scratch) {
+  const int width = model.width, rows = last - first;
+  float* x = batch.x + static_cast<long>(first) * width;
+  const Layer& layer = model.layer[model.layers - 1];
+  add_attended<P>(model, layer, batch.ctx + static_cast<long>(first) * model.attention, x, rows, scratch);
+  feed_forward<P>(model, layer, x, rows, scratch);
+  project(Rows<Fp32>{x, width, nullptr}, rows, model.dense, 0, width, batch.qkv + static_cast<long>(first) * width, width);
+}
+
+inline float dot(const float* a, const float* b, int width) {
+  Floats products = all(0.0f);
+  for (int i = 0; i < width; i += kLanes) products = fma(load(a + i), load(b + i), products);
+  return sum(products);
+}
+
+// The mean over the query's tokens of the largest product with a token of the passage, weighted by softmax(out . x).
+inline void compare(const Model& model, const Batch& batch, int match) {
+  const long width = model.width;
+  const int query = batch.matched[2 * match], passage = batch.matched[2 * match + 1];
+  double total = 0, weights = 0;
+  float top = -__builtin_huge_valf();
+  for (int i = batch.starts[query]; i < batch.starts[query + 1]; ++i) {
+    const float weight = dot(batch.x + i * width, model.out, model.width);
+    top = weight > top ? weight : top;
+  }
+  for (int i = batch.starts[query]; i < batch.starts[query + 1]; ++i) {
+    const float* token = batch.qkv + i * width;
+    float best = -__builtin_huge_valf();
+    for (int j = batch.starts[passage]; j < batch.starts[passage + 1]; ++j) {
+      const float product = dot(token, batch.qkv + j * width, model.width);
+      best = product > best || product != product ? product : best;
+    }
+    const double weight = expf(dot(batch.x + i * width, model.out, model.width) - top);
+    total += weight * best, weights += weight;
+  }
+  batch.logits[match] = static_cast<float>(total / weights + model.out_bias);
 }
 
 }  // namespace

@@ -85,7 +85,7 @@ def test_the_table_has_bars_scores_logits_and_marks(tmp_path: Path):
 
 
 def test_the_threshold_colours_the_table_and_filters_json():
-    arguments = (QUERY, "--threshold", "0.9")
+    arguments = (QUERY, "--threshold", "0.6")
     assert len(json.loads(run(*arguments, "--json", stdin="\n".join(PASSAGES)).stdout)["results"]) == 1
     table = run(*arguments, stdin="\n".join(PASSAGES)).stdout
     assert all(passage[:20] in table for passage in PASSAGES)

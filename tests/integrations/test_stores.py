@@ -77,7 +77,7 @@ def check(recalled: list[str], reranked: list[str]) -> None:
     assert len(recalled) == 5
     assert recalled[2].startswith("Forgotten the password?")
     assert len(reranked) == 3
-    assert reranked[0].startswith("0.99")
+    assert reranked[0].startswith("0.98")
     assert "Forgotten the password?" in reranked[0]
 
 

@@ -23,6 +23,7 @@ from finerank.evaluation.keyword_traps import load_traps, trap_languages
 from finerank.scoring.batch import Batch, EncodedPair
 from finerank.scoring.device import Device
 from finerank.scoring.encode import PairEncoder
+from finerank.scoring.families import is_late
 from finerank.scoring.int8 import SCALE, quantise
 from finerank.scoring.model_files import EMBEDDED_DIR, ModelFiles, find_model
 from finerank.scoring.native_backend import NativeBackend
@@ -91,6 +92,8 @@ def read_out(
         model = transformers.AutoModelForSequenceClassification.from_config(settings)
     model.load_state_dict(weights, strict=True, assign=True)
     model.eval()
+    if is_late(config):
+        return np.array([compared(model, pair) for pair in pairs]), torch.empty(0)
     read: list[torch.Tensor] = []
     model.get_submodule(last_layer(config)).register_forward_hook(lambda layer, inputs, _: read.append(inputs[0][0]))
     logits = []
@@ -101,6 +104,22 @@ def read_out(
         with torch.inference_mode():
             logits.append(model(ids, torch.ones_like(ids), types, places).logits.item())
     return np.array(logits), torch.stack(read)
+
+
+@torch.no_grad()
+def compared(model: torch.nn.Module, pair: EncodedPair) -> float:
+    """Late interaction: each text alone through transformers' encoder, then the definition in float64."""
+    first = int((pair.type_ids == 0).sum())
+    states = []
+    for text in (slice(0, first), slice(first, None)):
+        ids, types = (torch.from_numpy(array[text]).long()[None] for array in (pair.token_ids, pair.type_ids))
+        places = torch.arange(ids.shape[1])[None]
+        states.append(model.bert(ids, torch.ones_like(ids), types, places).last_hidden_state[0].double())
+    query, passage = (
+        states[i] @ model.bert.pooler.dense.weight.double().T + model.bert.pooler.dense.bias for i in (0, 1)
+    )
+    weights = torch.softmax(states[0] @ model.classifier.weight[0].double(), 0)
+    return float(weights @ (query @ passage.T).max(1).values + model.classifier.bias)
 
 
 def last_layer(config: Mapping[str, object]) -> str:
@@ -188,7 +207,7 @@ MINI = {
     **xlm_roberta(6, 384, 12, 1536, 512),
     **{"model_type": "bert", "type_vocab_size": 2, "layer_norm_eps": 1e-12},
 }
-"""The architecture of finerank-mini."""
+"""A small cross-encoder of 8-bit weights."""
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -209,18 +228,18 @@ def multilingual(xlmr_tokenizer) -> list[EncodedPair]:
 
 
 @pytest.fixture(scope="module")
-def minilm(default_model, real_texts, tmp_path_factory) -> Case:
+def minilm_fp32(minilm, real_texts, tmp_path_factory) -> Case:
     """ms-marco-MiniLM-L-12-v2, its weights widened from the int8 file that is fetched, on pairs up to 512 tokens."""
-    graph = default_model / "model.onnx"
-    if not graph.is_file():
-        pytest.skip("ms-marco-MiniLM-L-12-v2 is not there; `make model` fetches it")
     spec = importlib.util.spec_from_file_location("dequantise", ROOT / "benchmarks/dequantise.py")
     dequantise = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(dequantise)
-    weights = {name: torch.from_numpy(array.copy()) for name, array in dequantise.float32_weights(graph).items()}
-    config = json.loads((default_model / "config.json").read_text())
+    weights = {
+        name: torch.from_numpy(array.copy())
+        for name, array in dequantise.float32_weights(minilm / "model.onnx").items()
+    }
+    config = json.loads((minilm / "config.json").read_text())
     folder = tmp_path_factory.mktemp("minilm")
-    files = written(folder, config, weights, "model.safetensors", default_model / "tokenizer.json")
+    files = written(folder, config, weights, "model.safetensors", minilm / "tokenizer.json")
     long = " ".join(sorted(real_texts, key=len)[-3:])
     requests = [*trap_texts(["en", "zh"], 4), ("What does a class body do?", [*real_texts[9:12], long])]
     pairs = encoded(files.tokenizer, requests, 512)
@@ -294,14 +313,14 @@ def seeded_case(
 
 @pytest.mark.parametrize(
     ("case", "precision"),
-    [*product(["minilm", "embedded", "int8", "base", "v2_m3"], TOLERANCE), ("large", "int16")],
+    [*product(["minilm_fp32", "embedded", "int8", "base", "v2_m3"], TOLERANCE), ("large", "int16")],
 )
 def test_a_model_of_real_size_ranks_as_in_fp32_transformers_and_always_with_the_same_bits(case, precision, request):
     model: Case = request.getfixturevalue(case)
-    tolerance = TOLERANCE[precision]
     ours = forward(model.files, precision, 2, model.pairs)
     theirs = model.logits
-    assert theirs.std() > 1  # else the tolerance says little
+    assert theirs.std() > 0.5  # else agreement says little
+    tolerance = TOLERANCE[precision] * min(1.0, theirs.std())
     assert np.abs(ours - theirs).max() <= tolerance
     earlier, later = np.triu_indices(len(ours), 1)
     apart = np.abs(theirs[earlier] - theirs[later]) > tolerance

@@ -6,6 +6,7 @@ from finerank.training.card import model_card
 
 RECORD = {
     "model": "BAAI/bge-reranker-base",
+    "kind": "cross-encoder",
     "settings": {"loss": "infonce", "distill": "", "learning_rate": 1e-05, "lists_per_step": 16},
     "data": {"examples": 1200, "sha256": "abcdef0123456789" * 4},
     "dev": {"examples": 50, "sha256": ""},

@@ -465,11 +465,14 @@ def test_what_the_model_or_the_machine_cannot_do_is_refused(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_exit_is_trained_kept_and_trained_on(make_model: MakeModel, make_lists: MakeLists, tmp_path: Path) -> None:
+@pytest.mark.parametrize("late", [False, True])
+def test_an_exit_is_trained_kept_and_trained_on(
+    make_model: MakeModel, late_model: Path, make_lists: MakeLists, tmp_path: Path, late: bool
+) -> None:
     examples = make_lists(24)
     settings, probe = replace(QUICK, exit_layers=1, max_steps=60), ExitProbe(examples[:4])
     record = train(
-        str(make_model("bert")),
+        str(late_model if late else make_model("bert")),
         examples,
         tmp_path / "run",
         settings=replace(settings, export="fp32"),

@@ -21,12 +21,14 @@ class Engine:
         chunk: int,
         eps: float,
         tanh: bool,
+        late: bool,
     ) -> None: ...
     def forward(
         self,
         words: NDArray[float32],
         types: NDArray[int32],
         lengths: NDArray[int32],
+        matches: NDArray[int32],
         logits: NDArray[float32],
         threads: int,
     ) -> None: ...

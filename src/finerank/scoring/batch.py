@@ -52,6 +52,28 @@ class Batch:
         """Every token's place in its own pair, from 0: int32 [tokens]."""
         return (np.arange(len(self.token_ids)) - np.repeat(self.starts[:-1], self.lengths)).astype(np.int32)
 
+    def texts(self) -> tuple[Self, Tokens]:
+        """Queries and passages as sequences of their own, each different one once, and which two make each pair: int32
+        [pairs, 2]. A passage begins with the first token of type 1."""
+        ends = self.starts[1:]
+        middles = ends - np.add.reduceat(self.type_ids, self.starts[:-1])
+        places: dict[bytes, int] = {}
+        spans: list[slice] = []
+        pairs = []
+        for first, middle, last in zip(self.starts[:-1], middles, ends, strict=True):
+            for span in (slice(first, middle), slice(middle, last)):
+                key = self.token_ids[span].tobytes() + self.type_ids[span].tobytes()
+                if key not in places:
+                    places[key] = len(spans)
+                    spans.append(span)
+                pairs.append(places[key])
+        texts = type(self)(
+            np.concatenate([self.token_ids[span] for span in spans]),
+            np.concatenate([self.type_ids[span] for span in spans]),
+            np.array([span.stop - span.start for span in spans], np.int32),
+        )
+        return texts, np.array(pairs, np.int32).reshape(-1, 2)
+
     def padded(self, pad_id: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
         """Token ids, type ids and attention mask as int64 [pairs, longest]."""
         mask = np.arange(self.lengths.max())[None, :] < self.lengths[:, None]

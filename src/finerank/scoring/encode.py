@@ -12,8 +12,11 @@ from typing import Self
 import numpy as np
 from tokenizers import Tokenizer
 
-from finerank.errors import InvalidSetting, UnsupportedModel
+from finerank.errors import BrokenModel, InvalidSetting, UnsupportedModel
 from finerank.scoring.batch import EncodedPair, Tokens
+from finerank.scoring.families import is_late
+from finerank.scoring.model_files import ModelFiles
+from finerank.scoring.tokenizer import load_tokenizer
 
 QUERY_SHARE = 3 / 4
 """The part of max_length a query may take: FlagEmbedding's query_max_length."""
@@ -25,12 +28,13 @@ _LONE_SURROGATES = re.compile("[\ud800-\udfff]")
 
 @dataclass(frozen=True, slots=True)
 class _Template:
-    """The special tokens before, between and after query and passage, and the token types of every part."""
+    """The special tokens before, between and after query and passage, and the types of these and of both texts."""
 
     before: Tokens
     between: Tokens
     after: Tokens
-    type_ids: tuple[int, int, int, int, int]  # before, query, between, passage, after
+    special_types: tuple[Tokens, Tokens, Tokens]
+    text_types: tuple[int, int]
 
     @classmethod
     def of(cls, tokenizer: Tokenizer) -> Self:
@@ -40,14 +44,13 @@ class _Template:
             raise UnsupportedModel("the tokenizer has no template for pairs: its post_processor drops one side")
         query, passage = parts.index(0), parts.index(1)
         query_end, passage_end = len(parts) - parts[::-1].index(0), len(parts) - parts[::-1].index(1)
-        ids, types = np.array(pair.ids, np.int32), [*pair.type_ids, 0]
-        between = types[query_end] if query_end < passage else types[query]
-        after = types[passage_end] if passage_end < len(parts) else types[passage]
+        ids, types = np.array(pair.ids, np.int32), np.array(pair.type_ids, np.int32)
         return cls(
             before=ids[:query],
             between=ids[query_end:passage],
             after=ids[passage_end:],
-            type_ids=(types[0], types[query], between, types[passage], after),
+            special_types=(types[:query], types[query_end:passage], types[passage_end:]),
+            text_types=(int(types[query]), int(types[passage])),
         )
 
     def __len__(self) -> int:
@@ -76,6 +79,13 @@ class PairEncoder:
         self._query_length = min(int(max_length * QUERY_SHARE), max_length - len(self._template) - 1)
         if self._query_length < 1:
             raise InvalidSetting(f"max_length={max_length}: leaves no room for a query and a passage; use 32 or more")
+
+    @property
+    def types_differ(self) -> bool:
+        """Whether a query's tokens are of type 0 and a passage's of type 1, with the special tokens around each."""
+        before, between, after = self._template.special_types
+        types = np.concatenate([before, [self._template.text_types[0]], between, [self._template.text_types[1]], after])
+        return set(types.tolist()) == {0, 1} and bool((np.diff(types) >= 0).all())
 
     def encode_query(self, query: str) -> EncodedQuery:
         """The query's tokens, cut to 3/4 of max_length."""
@@ -115,10 +125,12 @@ class PairEncoder:
     def _pair(self, query: EncodedQuery, passage: Tokens, room: int) -> EncodedPair:
         template = self._template
         passage_ids = passage[:room]
-        parts = (template.before, query.token_ids, template.between, passage_ids, template.after)
+        before, between, after = template.special_types
+        of_query, of_passage = template.text_types
+        types = (before, np.full(len(query.token_ids), of_query), between, np.full(len(passage_ids), of_passage), after)
         return EncodedPair(
-            token_ids=np.concatenate(parts),
-            type_ids=np.repeat(np.array(template.type_ids, np.int32), [len(part) for part in parts]),
+            token_ids=np.concatenate((template.before, query.token_ids, template.between, passage_ids, template.after)),
+            type_ids=np.concatenate(types, dtype=np.int32),
             truncated=query.truncated or len(passage) > room,
         )
 
@@ -135,6 +147,22 @@ class PairEncoder:
                 encoding = self._tokenizer.encode(_encodable(_head(text, size)), add_special_tokens=False)
                 ids[index] = np.array(encoding.ids, np.int32)
         return ids
+
+
+def open_encoder(files: ModelFiles, max_length: int) -> PairEncoder:
+    """Raises `BrokenModel` if the tokenizer makes tokens that the model has no embedding for, and `UnsupportedModel` if
+    the model reads the texts apart and the tokenizer does not tell them apart."""
+    tokenizer = load_tokenizer(files.tokenizer)
+    tokens, vocabulary = tokenizer.get_vocab_size(), files.config.get("vocab_size")
+    if isinstance(vocabulary, int) and tokens > vocabulary:
+        raise BrokenModel(
+            f"{files.tokenizer}: makes {tokens} tokens, and config.json says {vocabulary}. They belong to different "
+            "models; download both again."
+        )
+    encoder = PairEncoder(tokenizer, max_length)
+    if is_late(files.config) and not encoder.types_differ:
+        raise UnsupportedModel(f"{files.name}: late interaction, and a tokenizer without token types for the two texts")
+    return encoder
 
 
 def _encodable(text: str) -> str:

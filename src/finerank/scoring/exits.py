@@ -1,6 +1,6 @@
 """A model's early exit: a scoring head of its own after the first layers, in exit.safetensors beside the weights.
 
-It is the head of the model's last layer in form, dense -> tanh -> out on the first token, in float32. Training makes it
+It is the head of the model's last layer in form (`finerank.scoring.families`), in float32. Training makes it
 (`exit_layers`); `effort="fast"` sorts out with it what cannot reach the top.
 """
 

@@ -1,4 +1,10 @@
-"""The model families whose forward pass is our own, where each keeps its weights, and what its config must say."""
+"""The model families whose forward pass is our own, where each keeps its weights, and what its config must say.
+
+A family's encoder has one of two heads, both of two layers, `dense` and `out`. A cross-encoder reads query and passage
+in one sequence and scores its first token: out(tanh(dense(x))). A late-interaction model (Khattab and Zaharia 2020,
+"ColBERT") reads each as a sequence of its own and compares their tokens: with z = dense(x), the score is the mean over
+the query's tokens i of max z_i . z_j over the passage's tokens j, weighted by softmax(out(x_i)), plus out's bias.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,7 +15,7 @@ from finerank.errors import BrokenModel, UnsupportedModel
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """`prefix` of the encoder's weights; names of the head's two layers, dense -> tanh -> out, on the first token."""
+    """`prefix` of the encoder's weights; names of the head's two layers."""
 
     prefix: str
     dense: str
@@ -26,6 +32,9 @@ FAMILIES: Mapping[str, Family] = {
 }
 """By `model_type` in config.json."""
 
+CROSS, LATE = "ForSequenceClassification", "ForLateInteraction"
+"""How the architecture in config.json ends."""
+
 POSITIONS_AFTER_PADDING = frozenset(
     {
         *("camembert", "data2vec-text", "ibert", "longformer", "luke", "mpnet"),
@@ -40,6 +49,11 @@ ACTIVATIONS: Mapping[str, str] = {"gelu": "none", "gelu_new": "tanh", "gelu_pyto
 
 _CONFIG_DEFAULTS = {"hidden_act": "gelu", "layer_norm_eps": 1e-12, "position_embedding_type": "absolute"}
 _CONFIG_NEEDED = ("hidden_size", "num_attention_heads", "num_hidden_layers", "max_position_embeddings")
+
+
+def is_late(config: Mapping[str, Any]) -> bool:
+    """Whether the model reads query and passage apart and compares their tokens."""
+    return str((config.get("architectures") or [""])[0]).endswith(LATE)
 
 
 def checked_config(name: str, given: Mapping[str, Any]) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from typing import Any
 from finerank.errors import BrokenModel, MissingExtra, ModelError, ModelNotFound, UnsupportedModel
 from finerank.scoring.calibration import CALIBRATION_FILE
 from finerank.scoring.device import has_gpu_driver
-from finerank.scoring.families import FAMILIES, POSITIONS_AFTER_PADDING
+from finerank.scoring.families import CROSS, FAMILIES, LATE, POSITIONS_AFTER_PADDING, is_late
 from finerank.scoring.processor import check_native
 from finerank.settings import DEFAULT_MODEL, cache_dir
 
@@ -276,6 +276,8 @@ def _describe(name: str, folder: Path, choice: _Choice, headless: bool = False) 
     config = _read_config(folder / "config.json")
     if not headless:
         _check_architecture(name, config)
+    if is_late(config) and (config.get("model_type") != "bert" or config.get("type_vocab_size", 2) < 2):
+        raise UnsupportedModel(f"{name}: late interaction is for BERT encoders with two token types.")
     if choice.tokenizer != "tokenizer.json" and config.get("model_type") != "xlm-roberta":
         raise _unknown_tokenizer(name)  # others number the same pieces differently
     backend = choice.backend
@@ -312,14 +314,14 @@ def _read_config(path: Path) -> dict[str, Any]:
 
 
 def _check_architecture(name: str, config: Mapping[str, Any]) -> None:
-    """Raise `UnsupportedModel` unless the config is that of a sequence classifier with one label."""
+    """Raise `UnsupportedModel` unless the config is of a sequence classifier with one label or of late interaction."""
     architecture = str((config.get("architectures") or ["none"])[0])
     if architecture.endswith(("ForCausalLM", "ForConditionalGeneration")):
         raise UnsupportedModel(
             f"{name}: is a language model ({architecture}), and finerank runs cross-encoders: sequence classifiers "
             "with one label, such as BAAI/bge-reranker-v2-m3."
         )
-    if not architecture.endswith("ForSequenceClassification"):
+    if not architecture.endswith((CROSS, LATE)):
         raise UnsupportedModel(
             f"{name}: its config.json names the architecture {architecture}, and a reranker is a "
             "*ForSequenceClassification. An embedding model or a bare encoder has no scoring head."

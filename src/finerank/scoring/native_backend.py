@@ -1,4 +1,4 @@
-"""BERT, RoBERTa, XLM-RoBERTa and CamemBERT cross-encoders on an x86-64 CPU, in our own C++ (src/native).
+"""BERT, RoBERTa, XLM-RoBERTa and CamemBERT rerankers on an x86-64 CPU, in our own C++ (src/native).
 
 Pairs are packed, and a pair's logit is the same to the last bit in any company and on any number of threads. In int16,
 the default, products are exact sums of 16-bit integers, at twice the speed of float32; the logits of
@@ -16,7 +16,7 @@ from finerank.errors import BrokenModel, InvalidSetting, OutOfMemory, Unsupporte
 from finerank.scoring.batch import Batch
 from finerank.scoring.device import Device
 from finerank.scoring.exits import Exit
-from finerank.scoring.families import ACTIVATIONS, FAMILIES, checked_config
+from finerank.scoring.families import ACTIVATIONS, FAMILIES, checked_config, is_late
 from finerank.scoring.model_files import ModelFiles
 from finerank.scoring.native_weights import inner_chunk, packed_head, packed_weights
 from finerank.scoring.processor import check_native, instruction_sets, usable_cpus
@@ -24,9 +24,11 @@ from finerank.scoring.tensors import Tensors
 
 PRECISIONS = ("int16", "fp32")
 
+_NO_PAIRS = np.empty((0, 2), np.int32)
+
 
 class NativeBackend:
-    """A cross-encoder read from safetensors. `instruction_set` is the processor's best unless one is named."""
+    """A reranker read from safetensors. `instruction_set` is the processor's best unless one is named."""
 
     padded = False
 
@@ -52,6 +54,7 @@ class NativeBackend:
         _check_sizes(files, self._words.shape[0], positions, tensors[f"{family.out}.weight"].shape[0])
         int16 = device.precision == "int16"
         self._threads = threads or usable_cpus()
+        self._late = is_late(config)
         try:
             self._arrays = packed_weights(files, config, tensors, int16=int16)
         except MemoryError as error:
@@ -66,16 +69,18 @@ class NativeBackend:
             chunk=inner_chunk(config["intermediate_size"]),
             eps=float(config["layer_norm_eps"]),
             tanh=ACTIVATIONS[config["hidden_act"]] == "tanh",
+            late=self._late,
         )
         self._engine = self._open_engine(dict(self._arrays), layers=config["num_hidden_layers"])
 
     def forward(self, batch: Batch) -> NDArray[np.float32]:
         logits = np.empty(len(batch), np.float32)
+        read, pairs = batch.texts() if self._late else (batch, _NO_PAIRS)
         try:
-            words = self._words[batch.token_ids]
-            self._engine.forward(words, batch.type_ids, batch.lengths, logits, self._threads)
+            words = self._words[read.token_ids]
+            self._engine.forward(words, read.type_ids, read.lengths, pairs, logits, self._threads)
         except MemoryError as error:
-            raise OutOfMemory(f"no memory for {len(batch.token_ids)} tokens") from error
+            raise OutOfMemory(f"no memory for {len(read.token_ids)} tokens") from error
         return logits
 
     def shortened(self, early: Exit) -> Self:

@@ -1,8 +1,9 @@
-"""BERT, RoBERTa, XLM-RoBERTa and CamemBERT cross-encoders on torch: our own forward pass over packed pairs.
+"""BERT, RoBERTa, XLM-RoBERTa and CamemBERT rerankers on torch: our own forward pass over packed pairs.
 
 Pairs lie end to end without padding, so that every row of every matrix product is a real token. Attention runs per
-pair: on a GPU in half precision with torch's variable-length kernel, elsewhere once per run of equal lengths. The last
-layer computes only what the score reads, the first token. Needs the extra `torch`; never imports transformers.
+pair: on a GPU in half precision with torch's variable-length kernel, elsewhere once per run of equal lengths. A
+cross-encoder's last layer computes only what the score reads, the first token. For late interaction texts are packed
+and not pairs, each once. Needs the extra `torch`; never imports transformers.
 """
 
 from collections.abc import Iterator
@@ -22,7 +23,7 @@ from finerank.errors import BrokenModel, MissingExtra, OutOfMemory, UnsupportedM
 from finerank.scoring.batch import Batch
 from finerank.scoring.device import Device
 from finerank.scoring.exits import Exit
-from finerank.scoring.families import ACTIVATIONS, FAMILIES, checked_config
+from finerank.scoring.families import ACTIVATIONS, FAMILIES, checked_config, is_late
 from finerank.scoring.int8 import BLOCK, SCALE, ZERO
 from finerank.scoring.model_files import ModelFiles
 
@@ -43,7 +44,7 @@ DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 
 class TorchBackend:
-    """A cross-encoder read from safetensors."""
+    """A reranker read from safetensors."""
 
     padded = False
 
@@ -51,14 +52,22 @@ class TorchBackend:
         if threads:
             torch.set_num_threads(threads)
         self._device = torch.device(device.name)
+        self._late = is_late(files.config)
         with out_of_memory_reported():
-            self._model = CrossEncoder.load(files, self._device, DTYPES[device.precision])
+            self._model = Encoder.load(files, self._device, DTYPES[device.precision])
 
     def forward(self, batch: Batch) -> NDArray[np.float32]:
         with out_of_memory_reported(), torch.inference_mode():
-            layout = Layout.of(batch, self._device)
-            tokens = torch.from_numpy(np.stack([batch.token_ids, batch.type_ids, batch.positions])).to(self._device)
-            return self._model(tokens, layout).float().cpu().numpy()
+            if self._late:
+                texts, pairs = batch.texts()
+                logits = self._model.compare(*self._placed(texts), pairs)
+            else:
+                logits = self._model.score(*self._placed(batch))
+            return logits.float().cpu().numpy()
+
+    def _placed(self, batch: Batch) -> "tuple[Tensor, Layout]":
+        tokens = torch.from_numpy(np.stack([batch.token_ids, batch.type_ids, batch.positions])).to(self._device)
+        return tokens, Layout.of(batch, self._device)
 
     def shortened(self, early: Exit) -> Self:
         """The model up to its early exit; the weights are shared."""
@@ -270,7 +279,7 @@ class Layer:
 
 
 @dataclass(frozen=True, slots=True)
-class CrossEncoder:
+class Encoder:
     """Packed tokens to logits. The head runs in float32: half precision would round logits into ties."""
 
     words: Tensor
@@ -312,15 +321,34 @@ class CrossEncoder:
         layers = self.layers[: early.layers]
         return replace(self, layers=layers, dense=Linear(dense_weight, dense_bias), out=Linear(*out))
 
-    def __call__(self, tokens: Tensor, layout: Layout) -> Tensor:
-        """`tokens`: ids, types and positions, int32 [3, tokens]. Returns float32 [pairs]."""
-        ids, types, positions = tokens
-        x = F.embedding(ids, self.words) + F.embedding(types, self.types) + F.embedding(positions, self.positions)
-        x = self.norm(x)
+    def score(self, tokens: Tensor, layout: Layout) -> Tensor:
+        """A cross-encoder's logits, float32 [pairs], of `tokens`: ids, types and positions, int32 [3, tokens]."""
+        x = self._embedded(tokens)
         for layer in self.layers[:-1]:
             x = layer(x, layout)
         first = self.layers[-1].first_tokens(x, layout)
         return self.out(torch.tanh(self.dense(first.float()))).squeeze(1)
+
+    def compare(self, tokens: Tensor, layout: Layout, pairs: NDArray[np.int32]) -> Tensor:
+        """Late interaction's logits, float32 [pairs], of texts and which two of them make a pair."""
+        x = self._embedded(tokens)
+        for layer in self.layers:
+            x = layer(x, layout)
+        x = x.float()
+        vectors, weights = self.dense(x).split(layout.lengths), (x @ self.out.weight[0]).split(layout.lengths)
+        logits = self.out.bias.expand(len(pairs)).clone()
+        for query in np.unique(pairs[:, 0]):
+            of_query = np.flatnonzero(pairs[:, 0] == query)
+            passages = [vectors[passage] for passage in pairs[of_query, 1]]
+            products = (torch.cat(passages) @ vectors[query].T).split([len(passage) for passage in passages])
+            best = torch.stack([of_passage.amax(0) for of_passage in products])
+            logits[torch.from_numpy(of_query)] += best @ torch.softmax(weights[query], 0)
+        return logits
+
+    def _embedded(self, tokens: Tensor) -> Tensor:
+        ids, types, positions = tokens
+        x = F.embedding(ids, self.words) + F.embedding(types, self.types) + F.embedding(positions, self.positions)
+        return self.norm(x)
 
 
 def _check_sizes(files: ModelFiles, words: Tensor, positions: Tensor) -> None:

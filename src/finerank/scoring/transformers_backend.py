@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from finerank.errors import BrokenModel, MissingExtra, UnsupportedModel
 from finerank.scoring.batch import Batch
 from finerank.scoring.device import Device
+from finerank.scoring.families import is_late
+from finerank.scoring.late import late_class
 from finerank.scoring.model_files import ModelFiles
 from finerank.scoring.torch_backend import DTYPES, out_of_memory_reported
 
@@ -66,9 +68,12 @@ def load_model(files: ModelFiles, dtype: torch.dtype, *, headless: bool = False)
             f"{files.name}: transformers has no architecture of its own for model_type "
             f"{files.config.get('model_type')!r}. Code from a model's repository is not run; try its ONNX export."
         ) from error
+    kind = AutoModelForSequenceClassification
+    if is_late(files.config):
+        kind = late_class(MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING[type(config)])
     try:
         with quietly():
-            model, report = AutoModelForSequenceClassification.from_pretrained(
+            model, report = kind.from_pretrained(
                 files.folder,
                 dtype=dtype,
                 use_safetensors=True,

@@ -15,10 +15,10 @@ def model_card(record: Mapping[str, Any]) -> str:
     lines = [
         "---",
         f"language:{languages}",
-        "library_name: transformers",
+        *(["library_name: transformers"] if record["kind"] == "cross-encoder" else []),
         "pipeline_tag: text-ranking",
         *base,
-        "tags:\n- reranker\n- cross-encoder\n- finerank",
+        f"tags:\n- reranker\n- {record['kind']}\n- finerank",
         "---",
         "",
         f"# A reranker trained from {name}",

@@ -1,18 +1,21 @@
 """An early exit trained beside the model's own head: see `finerank.scoring.exits`."""
 
 import copy
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
 from finerank.errors import InvalidSetting, MissingExtra
 from finerank.scoring.exits import find_exit
-from finerank.scoring.families import FAMILIES
+from finerank.scoring.families import FAMILIES, is_late
 from finerank.scoring.model_files import EXIT_FILE, ModelFiles
 
 try:
     import torch
     from safetensors.torch import save_file
     from torch import Tensor
+
+    from finerank.scoring.late import compare
 except ImportError as error:
     raise MissingExtra("training", "train") from error
 
@@ -27,11 +30,12 @@ def check_exit(files: ModelFiles, layers: int) -> None:
 
 
 class ExitHead(torch.nn.Module):
-    """Scores a pair by its first token after `layers` layers, with a dense layer, tanh and an output."""
+    """Scores a pair after `layers` layers as the model's own head does after the last."""
 
-    def __init__(self, layers: int, dense: torch.nn.Module, out: torch.nn.Module) -> None:
+    def __init__(self, layers: int, dense: torch.nn.Module, out: torch.nn.Module, late: bool = False) -> None:
         super().__init__()
         self.layers = layers
+        self.late = late
         self.dense = dense
         self.out = out
 
@@ -39,14 +43,17 @@ class ExitHead(torch.nn.Module):
     def begin(cls, model: Any, layers: int, files: ModelFiles) -> Self:  # noqa: ANN401 - transformers'
         """The exit that the model has if it is after as many layers, else a copy of the head of the last layer."""
         family = FAMILIES[model.config.model_type]
-        head = cls(layers, *(copy.deepcopy(model.get_submodule(name)) for name in (family.dense, family.out)))
+        dense, out = (copy.deepcopy(model.get_submodule(name)) for name in (family.dense, family.out))
+        head = cls(layers, dense, out, is_late(files.config))
         there = find_exit(files)
         if there is not None and there.layers == layers:
             head.load_state_dict({name: torch.tensor(array) for name, array in there.head.items()})
         return head
 
-    def forward(self, hidden: Tensor) -> Tensor:
-        """Logits [pairs, 1] from the states [pairs, tokens, hidden] after the exit's layer."""
+    def forward(self, hidden: Tensor, inputs: Mapping[str, Tensor]) -> Tensor:
+        """Logits [pairs, 1] from the states [pairs, tokens, hidden] after the exit's layer, and the model's inputs."""
+        if self.late:
+            return compare(self.dense, self.out, hidden, inputs["attention_mask"], inputs["token_type_ids"])
         logits: Tensor = self.out(torch.tanh(self.dense(hidden[:, 0])))
         return logits
 

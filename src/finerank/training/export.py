@@ -1,8 +1,8 @@
 """A model to the ONNX layout: a folder with model.onnx, config.json and tokenizer.json, held to its source.
 
-BERT, RoBERTa and XLM-RoBERTa get a graph of our own, which computes the last layer for the first token only; other
-families go through torch's exporter. int8 stores weights in blocks of 64 with a scale each and quantises activations
-block by block too (MatMulNBits), so that a pair's logit does not depend on its batch, as it does under
+BERT, RoBERTa and XLM-RoBERTa get a graph of our own, in which a cross-encoder's last layer is for the first token
+only; other families go through torch's exporter. int8 stores weights in blocks of 64 with a scale each and quantises
+activations block by block too (MatMulNBits), so that a pair's logit does not depend on its batch, as it does under
 `quantize_dynamic`; where our own families have rows of whole blocks, the graph and the torch backend share one
 safetensors file. Needs the extra `export`.
 """
@@ -39,10 +39,10 @@ try:
     from finerank.training.onnx_graph import (
         IR_VERSION,
         OPSET,
-        CrossEncoderGraph,
         FileWeights,
         GraphWeights,
         InlineWeights,
+        RerankerGraph,
     )
 except ImportError as error:
     raise MissingExtra("exporting a model", "export") from error
@@ -185,7 +185,7 @@ def _int8_file(weights: Mapping[str, NDArray[np.float32]], path: Path) -> FileWe
 
 
 def _own_graph(files: ModelFiles, weights: GraphWeights) -> Any:  # noqa: ANN401 - onnx is untyped
-    return CrossEncoderGraph(checked_config(files.name, files.config), files.first_position, weights).build()
+    return RerankerGraph(checked_config(files.name, files.config), files.first_position, weights).build()
 
 
 class _LogitsOnly(torch.nn.Module):

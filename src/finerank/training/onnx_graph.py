@@ -1,4 +1,4 @@
-"""A cross-encoder as an ONNX graph, with the last layer for the first token only.
+"""A reranker as an ONNX graph: a cross-encoder with the last layer for the first token only, or late interaction.
 
 Inputs are input_ids, attention_mask and, where the model has them, token_type_ids: int64 [pairs, tokens], padded on
 the right. Output: logits [pairs, 1]. Needs the extra `export`.
@@ -14,7 +14,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from finerank.scoring.families import ACTIVATIONS, FAMILIES
+from finerank.scoring.families import ACTIVATIONS, FAMILIES, is_late
 from finerank.scoring.int8 import BLOCK, SCALE, ZERO
 
 OPSET = 20
@@ -139,27 +139,55 @@ class FileWeights:
         )
 
 
-class CrossEncoderGraph:
-    """Builds the graph of a BERT, RoBERTa or XLM-RoBERTa cross-encoder from its config and weights."""
+class RerankerGraph:
+    """Builds the graph of a BERT, RoBERTa or XLM-RoBERTa reranker from its config and weights."""
 
     def __init__(self, config: Mapping[str, Any], first_position: int, weights: GraphWeights) -> None:
         self._config, self._first_position, self._weights = config, first_position, weights
         self._family = FAMILIES[config["model_type"]]
+        self._late = is_late(config)
         self._graph = Graph()
         self._typed = weights.shape(f"{self._family.prefix}embeddings.token_type_embeddings.weight")[0] > 1
 
     def build(self) -> onnx.ModelProto:
         graph, layers = self._graph, int(self._config["num_hidden_layers"])
-        x = self._embed()
-        mask = graph.add("Cast", "attention_mask", to=TensorProto.FLOAT)
-        mask = graph.add("Mul", graph.add("Sub", graph.constant(1.0), mask), graph.constant(_MASKED))
-        mask = graph.add("Unsqueeze", mask, graph.constant([1, 2]))  # [pairs, 1, 1, tokens]
+        there = graph.add("Cast", "attention_mask", to=TensorProto.FLOAT)
+        types = graph.add("Cast", "token_type_ids", to=TensorProto.FLOAT) if self._late else ""
+        query = graph.add("Mul", there, graph.add("Sub", graph.constant(1.0), types)) if self._late else ""
+        x = self._embed(query)
+        seen = graph.add("Unsqueeze", there, graph.constant([1, 2]))  # [pairs, 1, 1, tokens]
+        if self._late:  # and each text only by itself
+            same = graph.add("Equal", *(graph.add("Unsqueeze", types, graph.constant([1, axis])) for axis in (3, 2)))
+            seen = graph.add("Mul", seen, graph.add("Cast", same, to=TensorProto.FLOAT))
+        mask = self._mask(seen)
         for index in range(layers):
-            x = self._layer(f"{self._family.prefix}encoder.layer.{index}", x, mask, index == layers - 1)
-        x = graph.add("Squeeze", x, graph.constant([1]))
-        x = graph.add("Tanh", self._linear(self._family.dense, x))
-        graph.nodes.append(helper.make_node("Identity", [self._linear(self._family.out, x)], ["logits"]))
+            first_token_only = index == layers - 1 and not self._late
+            x = self._layer(f"{self._family.prefix}encoder.layer.{index}", x, mask, first_token_only)
+        if self._late:
+            logits = self._compare(x, query, graph.add("Mul", there, types))
+        else:
+            x = graph.add("Squeeze", x, graph.constant([1]))
+            logits = self._linear(self._family.out, graph.add("Tanh", self._linear(self._family.dense, x)))
+        graph.nodes.append(helper.make_node("Identity", [logits], ["logits"]))
         return self._model()
+
+    def _mask(self, seen: str) -> str:
+        """0 where `seen` is 1, and far below where it is 0."""
+        hidden = self._graph.add("Sub", self._graph.constant(1.0), seen)
+        return self._graph.add("Mul", hidden, self._graph.constant(_MASKED))
+
+    def _compare(self, x: str, query: str, passage: str) -> str:
+        """Late interaction's head: see `finerank.scoring.families`. `query` and `passage` are 1 at their tokens."""
+        graph, name = self._graph, self._family.out
+        last = graph.constant([-1])
+        weights = graph.add("Squeeze", self._weights.product(graph, f"{name}.weight", x), last)
+        weights = graph.add("Softmax", graph.add("Add", weights, self._mask(query)), axis=-1)
+        vectors = self._linear(self._family.dense, x)
+        products = graph.add("MatMul", vectors, graph.add("Transpose", vectors, perm=[0, 2, 1]))
+        of_passage = graph.add("Unsqueeze", self._mask(passage), graph.constant([1]))
+        best = graph.add("ReduceMax", graph.add("Add", products, of_passage), last, keepdims=0)
+        mean = graph.add("ReduceSum", graph.add("Mul", weights, best), last, keepdims=1)
+        return graph.add("Add", mean, self._weights.vector(graph, f"{name}.bias"))
 
     def _model(self) -> onnx.ModelProto:
         inputs = ["input_ids", "attention_mask", *(["token_type_ids"] if self._typed else [])]
@@ -173,13 +201,19 @@ class CrossEncoderGraph:
         opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid("com.microsoft", 1)]
         return helper.make_model(proto, opset_imports=opsets, ir_version=IR_VERSION, producer_name="finerank")
 
-    def _embed(self) -> str:
+    def _embed(self, query: str) -> str:
+        """The embeddings; where `query` says which tokens are the query's, a passage's positions begin anew."""
         graph, weights, prefix = self._graph, self._weights, f"{self._family.prefix}embeddings"
         x = weights.rows(graph, f"{prefix}.word_embeddings.weight", "input_ids")
         length = graph.add("Shape", "input_ids", start=1, end=2)
         last = graph.add("Add", length, graph.constant([self._first_position]))
         table = weights.vector(graph, f"{prefix}.position_embeddings.weight")
         positions = graph.add("Slice", table, graph.constant([self._first_position]), last, graph.constant([0]))
+        if query:
+            places = graph.add("Range", graph.constant(0), graph.add("Squeeze", length), graph.constant(1))
+            begins = graph.add("ReduceSum", graph.add("Cast", query, to=TensorProto.INT64), graph.constant([1]))
+            places = graph.add("Sub", places, graph.add("Mul", begins, "token_type_ids"))
+            positions = graph.add("Gather", positions, places)
         types = weights.vector(graph, f"{prefix}.token_type_embeddings.weight")
         x = graph.add("Add", x, graph.add("Gather", types, "token_type_ids") if self._typed else types)
         return self._norm(f"{prefix}.LayerNorm", graph.add("Add", x, positions))

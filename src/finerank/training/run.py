@@ -20,7 +20,8 @@ from typing import Any
 
 from finerank.errors import DeviceUnavailable, InvalidSetting, MissingExtra
 from finerank.scoring.allocator import keep_large_blocks
-from finerank.scoring.encode import PairEncoder
+from finerank.scoring.encode import PairEncoder, open_encoder
+from finerank.scoring.families import is_late
 from finerank.scoring.model_files import TRAINED_LENGTH, ModelFiles, find_model
 from finerank.scoring.tokenizer import load_tokenizer
 from finerank.training.card import model_card
@@ -60,7 +61,7 @@ class Start:
         files = find_model(model, backend="transformers", headless=True)
         if max_length and max_length > files.usable_length:
             raise InvalidSetting(f"max_length={max_length}: {model} has positions for {files.usable_length} tokens")
-        return cls(model, files, PairEncoder(load_tokenizer(files.tokenizer), max_length or files.tuned_length))
+        return cls(model, files, open_encoder(files, max_length or files.tuned_length))
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +88,7 @@ class Plan:
         """What run.json says at the beginning."""
         return {
             "model": self.start.name,
+            "kind": "late-interaction" if is_late(self.start.files.config) else "cross-encoder",
             "settings": dict(self.described),
             "data": {"examples": self.examples, "sha256": self.sha256},
             "dev": {"examples": len(self.dev), "sha256": fingerprint(self.dev)},

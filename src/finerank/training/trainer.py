@@ -73,7 +73,7 @@ class ListScorer(torch.nn.Module):
             return self.judge([self.model(**group).logits for group in self._looked_up(groups)], **lists)
         outputs = [self.model(**group, output_hidden_states=True) for group in self._looked_up(groups)]
         states = [output.hidden_states[self.early_exit.layers] for output in outputs]
-        exit_loss, _ = self.judge([self.early_exit(state) for state in states], **lists)
+        exit_loss, _ = self.judge([*map(self.early_exit, states, groups)], **lists)
         loss, scores = self.judge([output.logits for output in outputs], **lists)
         self.figures["exit_loss"] = exit_loss.detach()
         return loss + EXIT_WEIGHT * exit_loss, scores

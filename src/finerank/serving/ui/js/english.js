@@ -88,7 +88,7 @@ export const ENGLISH = {
   "examples.foreign": "This model reads {languages}: expect it to fall for traps in other languages.",
   "empty.title": "See whether reranking helps",
   "empty.step1": "Write a query, and paste the candidates your search returned, in its order.",
-  "empty.step2": "Press Rerank. Every candidate is read together with the query, and scored from 0 to 1.",
+  "empty.step2": "Press Rerank. Every candidate is read beside the query, and scored from 0 to 1.",
   "empty.step3": "See what moved and why: the sentence that decided is highlighted, shared words are underlined.",
   "empty.examples": "Or click a keyword trap",
   "empty.traps": "In each, several passages share the query's words and miss its point; one answers it.",

@@ -1,27 +1,29 @@
 """Where an encoder puts every piece of its vocabulary, on average over the texts it stands in.
 
-    python recipes/finerank-mini/contexts.py TRIMMED READER DATA OUT
+    python recipes/finerank-embed/contexts.py TRIMMED DATA OUT
 
-TRIMMED is what trim.py made of multilingual-e5-small: words that mean the same lie near each other in it, whatever
-their language. A piece is often only a part of a word, and read alone it says little: of 70 words in 14 languages the
-nearest English word is the translation for 87% by the mean over contexts (Bommasani et al. 2020, aclanthology
-2020.acl-main.431), and for 51% when each is read alone. OUT (.npz) also places the English words of READER's
-vocabulary, and says how often each language uses each piece.
+TRIMMED is what finerank-mini's trim.py made of multilingual-e5-small: words that mean the same lie near each other in
+it, whatever their language. A piece is often only a part of a word, and read alone it says little: of 70 words in 14
+languages the nearest English word is the translation for 87% by the mean over contexts (Bommasani et al. 2020,
+aclanthology 2020.acl-main.431), and for 51% when each is read alone. OUT (.npz) also says how often each language uses
+each piece.
 """
 
 import argparse
-import re
+import sys
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from examples import read
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 from transformers import AutoModel
+
+sys.path.append(str(Path(__file__).parents[1] / "finerank-mini"))
+from examples import read
 from trim import count_pieces
 
 LAYER = 5
@@ -34,18 +36,15 @@ RARE = (4, 15)
 """A text is read for a piece seen less often than this, first the one and then the other; then any text."""
 SEGMENTS_AT_ONCE = 64
 
-_WORD = re.compile("[A-Za-z]+")
-
 Ids = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """Tokens read together, and which of them, as (first, last, word), are words that the reader has."""
+    """Tokens read together."""
 
     language: str
     ids: Ids
-    words: list[tuple[int, int, int]] = field(default_factory=list)
 
 
 class Means:
@@ -68,7 +67,7 @@ class Means:
         return ((self._sums - usual) / seen.clamp(min=1)[:, None]).numpy(), seen.numpy()
 
 
-def segments(tokenizer: Tokenizer, data: Path, words: dict[str, int]) -> Iterator[Segment]:
+def segments(tokenizer: Tokenizer, data: Path) -> Iterator[Segment]:
     """Texts of every language cut into segments, those with rare pieces first; and every piece alone."""
     rng = np.random.default_rng(0)
     seen = np.zeros(tokenizer.get_vocab_size(), np.int64)
@@ -84,7 +83,7 @@ def segments(tokenizer: Tokenizer, data: Path, words: dict[str, int]) -> Iterato
             for index in rng.permutation(len(of_language)):
                 if left <= 0:
                     break
-                for segment in _cut(tokenizer, language, of_language[index], words):
+                for segment in _cut(tokenizer, language, of_language[index]):
                     if (seen[segment.ids] < rare).any():
                         np.add.at(seen, segment.ids, 1)
                         left -= len(segment.ids)
@@ -93,27 +92,18 @@ def segments(tokenizer: Tokenizer, data: Path, words: dict[str, int]) -> Iterato
         yield Segment("alone", np.array([piece]))
 
 
-def _cut(tokenizer: Tokenizer, language: str, text: str, words: dict[str, int]) -> Iterator[Segment]:
-    encoding = tokenizer.encode(text, add_special_tokens=False)
-    begins = {start + text[start:end].startswith(" "): token for token, (start, end) in enumerate(encoding.offsets)}
-    ends = {end: token for token, (_, end) in enumerate(encoding.offsets)}
-    found = [
-        (begins[word.start()], ends[word.end()], words[word[0].lower()])
-        for word in (_WORD.finditer(text) if language == "en" else ())
-        if word[0].lower() in words and word.start() in begins and word.end() in ends
-    ]
-    for first in range(0, len(encoding.ids), SEGMENT):
-        last = first + SEGMENT
-        inside = [(begin - first, end - first, word) for begin, end, word in found if begin >= first and end < last]
-        yield Segment(language, np.array(encoding.ids[first:last]), inside)
+def _cut(tokenizer: Tokenizer, language: str, text: str) -> Iterator[Segment]:
+    ids = tokenizer.encode(text, add_special_tokens=False).ids
+    for first in range(0, len(ids), SEGMENT):
+        yield Segment(language, np.array(ids[first : first + SEGMENT]))
 
 
-def in_context(encoder: Path, read_segments: list[Segment], pieces: int, words: int) -> tuple[Means, Means]:
-    """Where the encoder's layer puts every piece, and every word of the reader's."""
+def in_context(encoder: Path, read_segments: list[Segment], pieces: int) -> Means:
+    """Where the encoder's layer puts every piece."""
     model = AutoModel.from_pretrained(encoder, add_pooling_layer=False).eval()
     del model.encoder.layer[LAYER:]
     begin, end, pad = 0, 2, model.config.pad_token_id
-    of_pieces, of_words = (Means(count, model.config.hidden_size) for count in (pieces, words))
+    means = Means(pieces, model.config.hidden_size)
     read_segments.sort(key=lambda segment: (-len(segment.ids), segment.language))
     for first in range(0, len(read_segments), SEGMENTS_AT_ONCE):
         some = read_segments[first : first + SEGMENTS_AT_ONCE]
@@ -122,33 +112,26 @@ def in_context(encoder: Path, read_segments: list[Segment], pieces: int, words: 
         with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
             hidden = model(input_ids=ids, attention_mask=(ids != pad).long()).last_hidden_state.float()
         for segment, vectors in zip(some, hidden[:, 1:], strict=True):
-            of_pieces.add(segment.language, torch.from_numpy(segment.ids), vectors[: len(segment.ids)])
-            if segment.words:
-                means = torch.stack([vectors[begin : end + 1].mean(0) for begin, end, _ in segment.words])
-                of_words.add(segment.language, torch.tensor([word for *_, word in segment.words]), means)
-    return of_pieces, of_words
+            means.add(segment.language, torch.from_numpy(segment.ids), vectors[: len(segment.ids)])
+    return means
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name in ("trimmed", "reader", "data", "out"):
+    for name in ("trimmed", "data", "out"):
         parser.add_argument(name, type=Path)
     options = parser.parse_args()
-    tokenizer, english = (Tokenizer.from_file(str(of / "tokenizer.json")) for of in (options.trimmed, options.reader))
+    tokenizer = Tokenizer.from_file(str(options.trimmed / "tokenizer.json"))
     tokenizer.no_truncation()
     tokenizer.no_padding()
-    words = [word for word in sorted(english.get_vocab()) if len(word) > 1 and word.isascii() and word.isalpha()]
-    found = list(segments(tokenizer, options.data, {word: place for place, word in enumerate(words)}))
-    of_pieces, of_words = in_context(options.trimmed, found, tokenizer.get_vocab_size(), len(words))
+    found = list(segments(tokenizer, options.data))
+    means = in_context(options.trimmed, found, tokenizer.get_vocab_size())
     counts = count_pieces(tokenizer, options.data)
     counts.pop("xling", None)  # its texts are the other languages' own
-    (pieces, seen), (placed, read_often) = of_pieces.mean(), of_words.mean()
-    np.savez(
-        options.out,
-        **{"pieces": pieces, "seen": seen, "words": np.array(words), "placed": placed, "read_often": read_often},
-        **{"languages": np.array(list(counts)), "counts": np.stack(list(counts.values()))},
-    )
-    print(f"{(seen > 1).sum()} of {len(seen)} pieces and {(read_often > 1).sum()} English words stand in texts")
+    pieces, seen = means.mean()
+    languages = {"languages": np.array(list(counts)), "counts": np.stack(list(counts.values()))}
+    np.savez(options.out, pieces=pieces, seen=seen, **languages)
+    print(f"{(seen > 1).sum()} of {len(seen)} pieces stand in texts")
 
 
 if __name__ == "__main__":
