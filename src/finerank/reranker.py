@@ -50,7 +50,7 @@ was fastest of 512 to 4096."""
 
 
 class Reranker:
-    """Scores documents against a query with a cross-encoder. Safe to use from several threads.
+    """Scores documents against a query with a model. Safe to use from several threads.
 
     Make one with `Reranker.from_pretrained`; the constructor takes ready parts and serves tests.
     """

@@ -1,6 +1,7 @@
 // The stages of a pass: enter, then for each layer attention (a head of a pair is a part) and the rest (a block of rows
 // is a part), and for a cross-encoder's last layer a group of pairs, for late interaction a pair. Within a stage threads
-// take the next part there is; between stages they meet. What a part computes does not depend on who computes it or how the rows were divided.
+// take the next part there is; between stages they meet. What a part computes does not depend on who computes it or how
+// the rows were divided.
 #include "forward.h"
 
 #include <algorithm>

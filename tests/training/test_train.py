@@ -470,7 +470,7 @@ def test_an_exit_is_trained_kept_and_trained_on(
     make_model: MakeModel, late_model: Path, make_lists: MakeLists, tmp_path: Path, late: bool
 ) -> None:
     examples = make_lists(24)
-    settings, probe = replace(QUICK, exit_layers=1, max_steps=60), ExitProbe(examples[:4])
+    settings, probe = replace(QUICK, exit_layers=1, max_steps=100, learning_rate=4e-3), ExitProbe(examples[:4])
     record = train(
         str(late_model if late else make_model("bert")),
         examples,

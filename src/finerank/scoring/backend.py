@@ -18,7 +18,7 @@ from finerank.scoring.model_files import ModelFiles
 
 
 class ScoringBackend(Protocol):
-    """Runs a cross-encoder. `padded` says what a batch costs: see `plan_batches`."""
+    """Runs a reranker. `padded` says what a batch costs: see `plan_batches`."""
 
     padded: bool
 

@@ -161,7 +161,10 @@ def open_encoder(files: ModelFiles, max_length: int) -> PairEncoder:
         )
     encoder = PairEncoder(tokenizer, max_length)
     if is_late(files.config) and not encoder.types_differ:
-        raise UnsupportedModel(f"{files.name}: late interaction, and a tokenizer without token types for the two texts")
+        raise UnsupportedModel(
+            f"{files.tokenizer}: for late interaction, and without token types for the two texts: its template has to "
+            "give the query's tokens type 0 and the passage's type 1"
+        )
     return encoder
 
 

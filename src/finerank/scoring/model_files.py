@@ -277,7 +277,10 @@ def _describe(name: str, folder: Path, choice: _Choice, headless: bool = False) 
     if not headless:
         _check_architecture(name, config)
     if is_late(config) and (config.get("model_type") != "bert" or config.get("type_vocab_size", 2) < 2):
-        raise UnsupportedModel(f"{name}: late interaction is for BERT encoders with two token types.")
+        raise UnsupportedModel(
+            f"{name}: late interaction is for BERT encoders with two token types, not {config.get('model_type')} with "
+            f"{config.get('type_vocab_size', 2)}; use it as a cross-encoder."
+        )
     if choice.tokenizer != "tokenizer.json" and config.get("model_type") != "xlm-roberta":
         raise _unknown_tokenizer(name)  # others number the same pieces differently
     backend = choice.backend

@@ -44,7 +44,7 @@ EXIT_WEIGHT = 0.3
 
 
 class ListScorer(torch.nn.Module):
-    """A cross-encoder and a loss as one module, so that several GPUs synchronise once a step.
+    """A reranker and a loss as one module, so that several GPUs synchronise once a step.
 
     `teach` and `teach_weight` add a distillation loss over the lists that have a teacher; the weight is its part of
     the whole. An `early_exit` learns the same, beside the model's own head. `figures` holds what the log shows of the
