@@ -26,6 +26,7 @@ from finerank.evaluation.evaluate import evaluate
 from finerank.evaluation.results import Evaluation
 from finerank.scoring.batch import EncodedPair
 from finerank.scoring.exits import find_exit
+from finerank.scoring.families import is_late
 from finerank.scoring.scorer import PairScorer, Progress, Scores
 
 MEASURE = "nDCG@10"
@@ -60,6 +61,7 @@ class Counting:
         self._look = FirstLook(Remembering(reranker.first_look.scorer))
         self._whole = reranker.files
         self._short = replace(self._whole, config={**self._whole.config, "num_hidden_layers": early.layers})
+        self._goes_on = self._whole.backend == "native" and is_late(self._whole.config)  # not anew, after the look
         self.fast = False
         self.operations = 0.0
 
@@ -70,6 +72,8 @@ class Counting:
         if shortlist is not None:
             self.operations += operations(self._short, shortlist.pairs)
             requests = shortlist.left(self._look.scorer.score(shortlist.pairs).logits, "max")
+            if self._goes_on:
+                self.operations -= operations(self._short, requests[0].pairs)
         self.operations += operations(self._whole, requests[0].pairs)
         return self._reranker.rank(query, documents, top_n=top_n)
 

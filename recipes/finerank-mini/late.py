@@ -4,13 +4,14 @@
 
 TRIMMED is what trim.py made, LISTS what examples.py made. A head begins by comparing the encoder's vectors as they are,
 less their mean, and learns by InfoNCE over a list's own passages and over those of all lists of a step: without the
-latter it forgets how languages lie to each other. Another head becomes the early exit.
+latter it forgets how languages lie to each other. Another head becomes the early exit; from more lists it learns to
+order passages as the last one does.
 """
 
 import argparse
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from pathlib import Path
@@ -34,6 +35,7 @@ WEIGHTS_RATE = 3e-3
 """Of the tokens' weights."""
 LISTS_PER_STEP = 16
 EPOCHS = 2
+FOLLOWING_RATE, FOLLOWING_EPOCHS = 1e-3, 4
 HELD_OUT = 200
 TOKENS, TOKENS_AT_ONCE = 160, 6000
 
@@ -124,24 +126,50 @@ class Texts:
         return [self.states[first] for first, _ in spans], passages, list(pairwise(ends))
 
 
-def fit(head: Head, texts: Texts, lists: range, rate: float) -> None:
+Loss = Callable[[Tensor, list[int], list[tuple[int, int]]], Tensor]
+"""Of scores [queries, passages], which lists they are of, and which passages are each query's own."""
+
+
+def answers(scores: Tensor, lists: list[int], own: list[tuple[int, int]]) -> Tensor:
+    """InfoNCE, over a list's own passages and over all."""
+    alone = [-torch.log_softmax(row[begin:end], 0)[0] for row, (begin, end) in zip(scores, own, strict=True)]
+    among = [-torch.log_softmax(row, 0)[begin] for row, (begin, _) in zip(scores, own, strict=True)]
+    return torch.stack(alone + among).mean()
+
+
+def as_by(leader: Head, texts: Texts) -> Loss:
+    """Kullback-Leibler divergence from what `leader` makes of the same, over a list's own passages and over all."""
+
+    def loss(scores: Tensor, lists: list[int], own: list[tuple[int, int]]) -> Tensor:
+        with torch.no_grad():
+            wanted = leader.scores(*texts.take(lists)[:2])
+        rows = [(scores, wanted), *((scores[i, a:b], wanted[i, a:b]) for i, (a, b) in enumerate(own))]
+        return sum((_divergence(*row) for row in rows), torch.zeros(())) / len(lists)
+
+    return loss
+
+
+def _divergence(scores: Tensor, wanted: Tensor) -> Tensor:
+    given, target = torch.log_softmax(scores, -1), torch.log_softmax(wanted, -1)
+    return torch.nn.functional.kl_div(given, target, log_target=True, reduction="sum")
+
+
+def fit(head: Head, texts: Texts, lists: range, rate: float, loss_of: Loss, epochs: int) -> None:
     parameters = [head.dense, head.dense_bias, head.out]
     for parameter in parameters:
         parameter.requires_grad_()
     optimizer = torch.optim.Adam(
         [{"params": parameters[:2], "lr": rate}, {"params": parameters[2:], "lr": WEIGHTS_RATE}]
     )
-    steps = EPOCHS * (len(lists) // LISTS_PER_STEP)
+    steps = epochs * (len(lists) // LISTS_PER_STEP)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 - step / steps)
     rng, losses = np.random.default_rng(0), []
-    for _ in range(EPOCHS):
+    for _ in range(epochs):
         order = rng.permutation(lists).tolist()
         for first in range(0, len(order) - LISTS_PER_STEP + 1, LISTS_PER_STEP):
-            queries, passages, own = texts.take(order[first : first + LISTS_PER_STEP])
-            scores = head.scores(queries, passages)
-            alone = [-torch.log_softmax(row[begin:end], 0)[0] for row, (begin, end) in zip(scores, own, strict=True)]
-            among = [-torch.log_softmax(row, 0)[begin] for row, (begin, _) in zip(scores, own, strict=True)]
-            loss = torch.stack(alone + among).mean()
+            taken = order[first : first + LISTS_PER_STEP]
+            queries, passages, own = texts.take(taken)
+            loss = loss_of(head.scores(queries, passages), taken, own)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -153,14 +181,14 @@ def fit(head: Head, texts: Texts, lists: range, rate: float) -> None:
 def calibrate(head: Head, texts: Texts, lists: range) -> None:
     """Scale and offset by Platt's method, if as many passages answered as did not: a score is 0.5 where a passage of a
     query's own list is as likely to answer as not, and as steep as over all passages of a step."""
-    logits, answers, of_own_list = [], [], []
+    logits, answered, of_own_list = [], [], []
     for first in range(lists.start, lists.stop, LISTS_PER_STEP):
         queries, passages, own = texts.take(list(range(first, min(first + LISTS_PER_STEP, lists.stop))))
         with torch.inference_mode():
             logits += head.scores(queries, passages).flatten().tolist()
-        answers += [place == begin for begin, _ in own for place in range(len(passages))]
+        answered += [place == begin for begin, _ in own for place in range(len(passages))]
         of_own_list += [begin <= place < end for begin, end in own for place in range(len(passages))]
-    x, y, own_only = np.array(logits)[:, None], np.array(answers), np.array(of_own_list)
+    x, y, own_only = np.array(logits)[:, None], np.array(answered), np.array(of_own_list)
     everywhere = LogisticRegression(class_weight="balanced").fit(x, y)
     among_own = LogisticRegression(class_weight="balanced").fit(x[own_only], y[own_only])
     slope, middle = float(everywhere.coef_[0, 0]), -float(among_own.intercept_[0] / among_own.coef_[0, 0])
@@ -175,18 +203,23 @@ def main() -> None:
     for name in ("trimmed", "lists", "out"):
         parser.add_argument(name, type=Path)
     parser.add_argument("--count", type=int, default=1400, help="lists to fit the heads to")
+    parser.add_argument(
+        "--followed", type=int, default=4000, help="lists for the early exit to follow the last head on"
+    )
     options = parser.parse_args()
     torch.manual_seed(0)
     everything = list(read_examples(options.lists))
-    chosen = np.random.default_rng(0).permutation(len(everything))[: options.count + HELD_OUT]
+    chosen = np.random.default_rng(0).permutation(len(everything))[: max(options.count + HELD_OUT, options.followed)]
     lists = [everything[place] for place in chosen]
     states = states_of(options.trimmed, [text for of in lists for text in (of.query, *of.passages)])
     heads = {}
     for layer, rate in RATES.items():
         texts = Texts(lists, states[layer])
         heads[layer] = Head.begin(torch.cat(states[layer][:600]).float())
-        fit(heads[layer], texts, range(options.count), rate)
-        calibrate(heads[layer], texts, range(options.count, len(lists)))
+        fit(heads[layer], texts, range(options.count), rate, answers, EPOCHS)
+        calibrate(heads[layer], texts, range(options.count, options.count + HELD_OUT))
+    last = as_by(heads[12], Texts(lists, states[12]))
+    fit(heads[EXIT], Texts(lists, states[EXIT]), range(len(lists)), FOLLOWING_RATE, last, FOLLOWING_EPOCHS)
     options.out.mkdir(parents=True, exist_ok=True)
     weights = {f"bert.{name}": weight for name, weight in load_file(options.trimmed / "model.safetensors").items()}
     at_end = heads[12].tensors()

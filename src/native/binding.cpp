@@ -2,6 +2,7 @@
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
 #include <nanobind/stl/map.h>
+#include <nanobind/stl/optional.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
@@ -10,6 +11,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -82,16 +84,17 @@ double peak(const std::string& instruction_set, bool int16) {
 // A packed model and the kernels that run it. `forward` may be called from several threads at once.
 class Engine {
  public:
-  Engine(Arrays arrays, const std::string& instruction_set, bool int16, int hidden, int heads, int inner, int layers,
-         int chunk, float eps, bool tanh, bool late)
+  Engine(Arrays arrays, const std::string& instruction_set, bool int16, int hidden, int heads, int inner, int first,
+         int layers, int chunk, float eps, bool tanh, bool late)
       : arrays_(std::move(arrays)), kernels_(kernels_for(instruction_set, int16)) {
     check(hidden > 0 && heads > 0 && hidden % heads == 0 && hidden / heads <= 1024, "hidden and heads do not fit");
-    check(layers > 0 && inner > 0 && chunk > 0 && chunk % kPanel == 0, "layers, inner and chunk must be above 0");
+    check(first >= 0 && first < layers && (first == 0 || late), "layers from the first on, or of late interaction");
+    check(inner > 0 && chunk > 0 && chunk % kPanel == 0, "inner and chunk must be above 0");
     const Weights weights(arrays_);
     model_.hidden = hidden, model_.width = padded(hidden);
     model_.heads = heads, model_.head = hidden / heads, model_.head_width = padded(hidden / heads);
     model_.attention = heads * model_.head_width;
-    model_.inner = padded(inner), model_.layers = layers, model_.late = late;
+    model_.inner = padded(inner), model_.first = first, model_.layers = layers, model_.late = late;
     model_.eps = eps, model_.gelu = tanh ? Gelu::kTanh : Gelu::kErf;
     const int width = model_.width, attention = model_.attention;
     positions_ = weights.rows("positions", width), types_ = weights.rows("types", width);
@@ -113,7 +116,8 @@ class Engine {
   }
 
   void forward(FloatRows words, Ints types, Ints lengths, IntPairs matches,
-               nb::ndarray<float, nb::ndim<1>, nb::c_contig> logits, int threads) {
+               nb::ndarray<float, nb::ndim<1>, nb::c_contig> logits, int threads,
+               std::optional<nb::ndarray<float, nb::ndim<2>, nb::c_contig>> states) {
     const std::size_t tokens = words.shape(0);
     std::vector<std::int32_t> starts{0};
     for (std::size_t pair = 0; pair < lengths.size(); ++pair) {
@@ -129,11 +133,14 @@ class Engine {
       check(matches.data()[i] >= 0 && static_cast<std::size_t>(matches.data()[i]) < lengths.size(), "a pair of no text");
     for (std::size_t i = 0; i < tokens; ++i)
       check(types.data()[i] >= 0 && static_cast<std::size_t>(types.data()[i]) < types_, "an unknown token type");
+    check(!states || (model_.late && states->shape(0) == tokens && states->shape(1) == words.shape(1)),
+          "states of another size, or of a cross-encoder");
     if (tokens == 0) return;
     Batch batch{};
     batch.words = words.data(), batch.types = types.data(), batch.starts = starts.data();
     batch.pairs = static_cast<int>(lengths.size()), batch.tokens = static_cast<int>(tokens), batch.logits = logits.data();
     batch.matched = matches.data(), batch.matches = static_cast<int>(matches.shape(0));
+    batch.states = states ? states->data() : nullptr;
     nb::gil_scoped_release release;
     std::unique_ptr<Workspace> workspace = borrow();
     Profile profile;
@@ -180,10 +187,10 @@ NB_MODULE(_native, module) {
   module.def("instruction_sets", &finerank::instruction_sets);
   module.def("peak", &finerank::peak, "instruction_set"_a, nb::kw_only(), "int16"_a);
   nb::class_<Engine>(module, "Engine")
-      .def(nb::init<finerank::Arrays, const std::string&, bool, int, int, int, int, int, float, bool, bool>(), "arrays"_a,
-           "instruction_set"_a, nb::kw_only(), "int16"_a, "hidden"_a, "heads"_a, "inner"_a, "layers"_a, "chunk"_a,
-           "eps"_a, "tanh"_a, "late"_a)
+      .def(nb::init<finerank::Arrays, const std::string&, bool, int, int, int, int, int, int, float, bool, bool>(),
+           "arrays"_a, "instruction_set"_a, nb::kw_only(), "int16"_a, "hidden"_a, "heads"_a, "inner"_a, "first"_a, "layers"_a,
+           "chunk"_a, "eps"_a, "tanh"_a, "late"_a)
       .def("forward", &Engine::forward, "words"_a, "types"_a, "lengths"_a, "matches"_a, "logits"_a,
-           "threads"_a)
+           "threads"_a, "states"_a.none() = nb::none())
       .def("profile", &Engine::profile);
 }

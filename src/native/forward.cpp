@@ -148,7 +148,7 @@ void forward(const Model& model, const Kernels& kernels, Batch unbound, int thre
       kernels.enter(model, batch, block * rows, std::min(tokens, (block + 1) * rows), scratch);
     });
     note(&Profile::enter);
-    for (int layer = 0; layer < (model.late ? model.layers : model.layers - 1); ++layer) {
+    for (int layer = model.first; layer < (model.late ? model.layers : model.layers - 1); ++layer) {
       share(pairs * model.heads, [&](int part) {
         kernels.attend(model, batch, part / model.heads, part % model.heads, scratch);
       });

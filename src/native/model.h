@@ -42,7 +42,7 @@ struct Model {
   int heads, head, head_width;  // the true head size, and padded
   int attention;                // heads * head_width: the width of q, of k and of v
   int inner;                    // the feed-forward size, padded
-  int layers;
+  int first, layers;  // it runs layers [first, layers), and above 0 goes on from the states of a model that ended there
   bool late;  // texts are read apart, and compared token by token: see scoring/families.py
   float eps;
   Gelu gelu;
@@ -55,8 +55,9 @@ struct Model {
   float out_bias;
 };
 
-// Pairs laid end to end: `words` [tokens][hidden] are the tokens' embeddings, `starts` [pairs + 1]. For late interaction it
-// is texts that lie end to end and that "pair" means in every stage but the last, which takes `matches` of them.
+// Pairs laid end to end: `words` [tokens][hidden] are the tokens' embeddings, or where the model goes on from another
+// their states, `starts` [pairs + 1]. For late interaction it is texts that lie end to end and that "pair" means in every
+// stage but the last, which takes `matches` of them.
 struct Batch {
   const float* words;
   const std::int32_t* types;
@@ -68,6 +69,7 @@ struct Batch {
   float* qkv;     // [3 * heads][tokens][head_width]: what a head attends with lies together; at last what is compared
   float* ctx;     // [tokens][attention]
   float* logits;  // [pairs], or [matches]
+  float* states;  // [tokens][hidden], of late interaction after the last layer; null where nobody asks
 };
 
 // What one thread needs beside the batch.

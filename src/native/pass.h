@@ -66,13 +66,17 @@ void attend_with(const Model& model, const Batch& batch, int layer, int first, i
 
 inline void embed(const Model& model, const Batch& batch, int token, int position) {
   float* x = batch.x + static_cast<long>(token) * model.width;
-  const float* word = batch.words + static_cast<long>(token) * model.hidden;
   const float* place = model.positions + static_cast<long>(position) * model.width;
   const float* type = model.types + static_cast<long>(batch.types[token]) * model.width;
-  __builtin_memcpy(x, word, sizeof(float) * static_cast<std::size_t>(model.hidden));
-  for (int i = model.hidden; i < model.width; ++i) x[i] = 0.0f;
   for (int i = 0; i < model.width; i += kLanes) store(x + i, add(add(load(x + i), load(type + i)), load(place + i)));
   normalise(x, model.hidden, model.width, model.embedding_norm, model.eps, x);
+}
+
+inline void place_word(const Model& model, const Batch& batch, int token) {
+  float* x = batch.x + static_cast<long>(token) * model.width;
+  const float* word = batch.words + static_cast<long>(token) * model.hidden;
+  __builtin_memcpy(x, word, sizeof(float) * static_cast<std::size_t>(model.hidden));
+  for (int i = model.hidden; i < model.width; ++i) x[i] = 0.0f;
 }
 
 template <class P>
@@ -81,9 +85,10 @@ void enter(const Model& model, const Batch& batch, int first, int last, Scratch&
   while (batch.starts[pair + 1] <= first) ++pair;
   for (int token = first; token < last; ++token) {
     while (batch.starts[pair + 1] <= token) ++pair;
-    embed(model, batch, token, token - batch.starts[pair]);
+    place_word(model, batch, token);
+    if (model.first == 0) embed(model, batch, token, token - batch.starts[pair]);
   }
-  attend_with<P>(model, batch, 0, first, last - first, scratch);
+  attend_with<P>(model, batch, model.first, first, last - first, scratch);
 }
 
 template <class P>
@@ -132,6 +137,10 @@ void leave(const Model& model, const Batch& batch, int first, int last, Scratch&
   add_attended<P>(model, layer, batch.ctx + static_cast<long>(first) * model.attention, x, rows, scratch);
   feed_forward<P>(model, layer, x, rows, scratch);
   project(Rows<Fp32>{x, width, nullptr}, rows, model.dense, 0, width, batch.qkv + static_cast<long>(first) * width, width);
+  if (!batch.states) return;
+  for (int r = 0; r < rows; ++r)
+    __builtin_memcpy(batch.states + static_cast<long>(first + r) * model.hidden, x + static_cast<long>(r) * width,
+                     sizeof(float) * static_cast<std::size_t>(model.hidden));
 }
 
 inline float dot(const float* a, const float* b, int width) {

@@ -14,6 +14,7 @@ from tokenizers import Tokenizer
 from finerank import Reranker, UnsupportedModel
 from finerank.scoring.batch import Batch, EncodedPair
 from finerank.scoring.processor import check_native
+from finerank.scoring.states import TextStates
 from finerank.training.export import export
 
 NATIVE = pytest.mark.skipif(not check_native().passed, reason=check_native().found)
@@ -89,6 +90,38 @@ def test_the_early_exit_has_the_same_head(late, pairs, backend):
     with Reranker.from_pretrained(late, device="cpu", backend=backend, dtype="fp32", effort="fast") as fast:
         kept = [result.index for result in fast.rank(query, passages, top_n=7)]
     assert set(kept) == set(np.argsort(-looked)[:7].tolist())
+
+
+@NATIVE
+@pytest.mark.parametrize("dtype", ["int16", "fp32"])
+def test_the_whole_model_goes_on_from_where_the_early_exit_left(late, pairs, dtype, monkeypatch):
+    with Reranker.from_pretrained(late, device="cpu", dtype=dtype, effort="fast") as fast:
+        encoded = [encoded for query, passage in pairs for encoded in fast.encode(query, [passage]).pairs]
+        backend = fast.scorer.backend
+        whole = backend.forward(Batch.of(encoded))
+        fast.first_look.scorer.score(encoded)
+        words = backend._words
+        backend._words = np.zeros_like(words[:])  # whoever begins anew finds nothing
+        assert np.array_equal(backend.forward(Batch.of(encoded)), whole)
+        assert np.array_equal(backend.forward(Batch.of(encoded[3:8])), whole[3:8])
+        backend._words = words
+        monkeypatch.setattr("finerank.scoring.states.MOST_BYTES", 0)
+        fast.first_look.scorer.score(encoded)
+        assert np.array_equal(backend.forward(Batch.of(encoded)), whole)
+
+
+def test_the_states_of_the_texts_read_first_make_room(monkeypatch):
+    def texts(*ids: int) -> Batch:
+        return Batch.of([EncodedPair(np.full(2, number, np.int32), np.zeros(2, np.int32)) for number in ids])
+
+    monkeypatch.setattr("finerank.scoring.states.MOST_BYTES", 3 * 2 * 8 * 4)
+    kept = TextStates()
+    rows = np.arange(4 * 2 * 8, dtype=np.float32).reshape(8, 8)
+    kept.keep(texts(1, 2, 3), rows[:6])
+    kept.keep(texts(1, 4), rows[4:])
+    assert kept.find(texts(2)) is None
+    assert np.array_equal(kept.find(texts(4, 3, 1)), rows[[6, 7, 4, 5, 4, 5]])
+    assert kept.find(texts(4, 2)) is None
 
 
 @NATIVE

@@ -7,7 +7,7 @@ ms-marco-MiniLM-L-12-v2 move by less than 0.004. Needs no extra.
 
 from copy import copy
 from functools import partial
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,7 @@ from finerank.scoring.families import ACTIVATIONS, FAMILIES, checked_config, is_
 from finerank.scoring.model_files import ModelFiles
 from finerank.scoring.native_weights import inner_chunk, packed_head, packed_weights
 from finerank.scoring.processor import check_native, instruction_sets, usable_cpus
+from finerank.scoring.states import States, TextStates
 from finerank.scoring.tensors import Tensors
 
 PRECISIONS = ("int16", "fp32")
@@ -71,31 +72,58 @@ class NativeBackend:
             tanh=ACTIVATIONS[config["hidden_act"]] == "tanh",
             late=self._late,
         )
-        self._engine = self._open_engine(dict(self._arrays), layers=config["num_hidden_layers"])
+        self._layers = config["num_hidden_layers"]
+        self._engine = self._open_engine(dict(self._arrays), first=0, layers=self._layers)
+        self._rest: Any = None
+        """The layers after the early exit, if there is one: they go on from the states `_left` there."""
+        self._left: TextStates | None = None
+        self._leaves: TextStates | None = None
+        """The same, of the early exit, which puts them there."""
 
     def forward(self, batch: Batch) -> NDArray[np.float32]:
-        logits = np.empty(len(batch), np.float32)
-        read, pairs = batch.texts() if self._late else (batch, _NO_PAIRS)
         try:
-            words = self._words[read.token_ids]
-            self._engine.forward(words, read.type_ids, read.lengths, pairs, logits, self._threads)
+            if self._late:
+                return self._compare(*batch.texts())
+            return self._run(self._engine, batch, self._words[batch.token_ids], _NO_PAIRS)
         except MemoryError as error:
-            raise OutOfMemory(f"no memory for {len(read.token_ids)} tokens") from error
-        return logits
+            raise OutOfMemory(f"no memory for {len(batch.token_ids)} tokens") from error
 
     def shortened(self, early: Exit) -> Self:
-        """The model up to its early exit; the weights are shared."""
+        """The model up to its early exit; the weights are shared. With late interaction the whole model goes on from
+        where the exit left a text, so that the two must not run at once."""
         short = copy(self)
         head = dict(packed_head(*early.head.values()))
-        short._engine = self._open_engine({**self._arrays, **head}, layers=early.layers)
+        short._engine = self._open_engine({**self._arrays, **head}, first=0, layers=early.layers)
+        if self._late:
+            short._leaves = self._left = TextStates()
+            self._rest = self._open_engine(dict(self._arrays), first=early.layers, layers=self._layers)
         return short
+
+    def _compare(self, texts: Batch, pairs: NDArray[np.int32]) -> NDArray[np.float32]:
+        """Late interaction: the logits of pairs of texts, which are read first, or on from the early exit."""
+        left = self._left.find(texts) if self._left else None
+        if left is not None:
+            return self._run(self._rest, texts, left, pairs)
+        words = self._words[texts.token_ids]
+        states = np.empty_like(words) if self._leaves else None
+        logits = self._run(self._engine, texts, words, pairs, states)
+        if self._leaves and states is not None:
+            self._leaves.keep(texts, states)
+        return logits
+
+    def _run(
+        self, engine: Any, read: Batch, words: States, pairs: NDArray[np.int32], states: States | None = None
+    ) -> NDArray[np.float32]:
+        logits = np.empty(len(pairs) if self._late else len(read), np.float32)
+        engine.forward(words, read.type_ids, read.lengths, pairs, logits, self._threads, states)
+        return logits
 
     def profile(self) -> dict[str, float]:
         """Seconds spent so far in each stage, as the first thread saw them."""
         return self._engine.profile()
 
     def close(self) -> None:
-        del self._engine, self._words, self._arrays
+        del self._engine, self._rest, self._words, self._arrays
 
 
 def _check_sizes(files: ModelFiles, words: int, positions: int, labels: int) -> None:
