@@ -23,7 +23,7 @@ from finerank.settings import DEFAULT_MODEL, Settings
 
 KEPT = 0.2
 """The part of the candidates that the first look leaves, unless `top_n` is more. With an exit after a third of the
-layers that is half the operations (benchmarks/effort.py)."""
+layers that is half the operations or less (benchmarks/effort.py)."""
 
 _WITH_EXITS = ("native", "torch")
 _WORTH_IT = 0.5  # a small model's operations, as a part of the model's

@@ -17,6 +17,7 @@ class Engine:
         hidden: int,
         heads: int,
         inner: int,
+        first: int,
         layers: int,
         chunk: int,
         eps: float,
@@ -31,5 +32,6 @@ class Engine:
         matches: NDArray[int32],
         logits: NDArray[float32],
         threads: int,
+        states: NDArray[float32] | None = None,
     ) -> None: ...
     def profile(self) -> dict[str, float]: ...

@@ -7,7 +7,7 @@ ms-marco-MiniLM-L-12-v2 move by less than 0.004. Needs no extra.
 
 from copy import copy
 from functools import partial
-from typing import Any, Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,9 @@ from finerank.scoring.states import States, TextStates
 from finerank.scoring.tensors import Tensors
 
 PRECISIONS = ("int16", "fp32")
+
+if TYPE_CHECKING:
+    from finerank.scoring import _native
 
 _NO_PAIRS = np.empty((0, 2), np.int32)
 
@@ -74,11 +77,10 @@ class NativeBackend:
         )
         self._layers = config["num_hidden_layers"]
         self._engine = self._open_engine(dict(self._arrays), first=0, layers=self._layers)
-        self._rest: Any = None
-        """The layers after the early exit, if there is one: they go on from the states `_left` there."""
-        self._left: TextStates | None = None
+        self._rest: tuple[_native.Engine, TextStates] | None = None
+        """The layers after the early exit, if there is one, and the states that it left."""
         self._leaves: TextStates | None = None
-        """The same, of the early exit, which puts them there."""
+        """The same states, of the early exit."""
 
     def forward(self, batch: Batch) -> NDArray[np.float32]:
         try:
@@ -95,15 +97,18 @@ class NativeBackend:
         head = dict(packed_head(*early.head.values()))
         short._engine = self._open_engine({**self._arrays, **head}, first=0, layers=early.layers)
         if self._late:
-            short._leaves = self._left = TextStates()
-            self._rest = self._open_engine(dict(self._arrays), first=early.layers, layers=self._layers)
+            short._leaves = TextStates()
+            rest = self._open_engine(dict(self._arrays), first=early.layers, layers=self._layers)
+            self._rest = rest, short._leaves
         return short
 
     def _compare(self, texts: Batch, pairs: NDArray[np.int32]) -> NDArray[np.float32]:
         """Late interaction: the logits of pairs of texts, which are read first, or on from the early exit."""
-        left = self._left.find(texts) if self._left else None
-        if left is not None:
-            return self._run(self._rest, texts, left, pairs)
+        if self._rest:
+            engine, left = self._rest
+            found = left.find(texts)
+            if found is not None:
+                return self._run(engine, texts, found, pairs)
         words = self._words[texts.token_ids]
         states = np.empty_like(words) if self._leaves else None
         logits = self._run(self._engine, texts, words, pairs, states)
@@ -112,7 +117,12 @@ class NativeBackend:
         return logits
 
     def _run(
-        self, engine: Any, read: Batch, words: States, pairs: NDArray[np.int32], states: States | None = None
+        self,
+        engine: "_native.Engine",
+        read: Batch,
+        words: States,
+        pairs: NDArray[np.int32],
+        states: States | None = None,
     ) -> NDArray[np.float32]:
         logits = np.empty(len(pairs) if self._late else len(read), np.float32)
         engine.forward(words, read.type_ids, read.lengths, pairs, logits, self._threads, states)
