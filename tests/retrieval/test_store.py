@@ -1,13 +1,14 @@
 """What a store finds, in which languages, and under which conditions."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
 
 from finerank.errors import EndpointError, InvalidInput, InvalidSetting, StoreError, StoreNotFound
 from finerank.retrieval.retriever import StoreRetriever
-from finerank.retrieval.store import Store
+from finerank.retrieval.store import Store, limit_writing
 from finerank.retrieval.where import Filter
 from finerank.testing import TermsEmbedder
 
@@ -145,3 +146,26 @@ def test_vectors_of_a_large_store_get_an_index(store: Store, index_docs, docs: P
     index_docs()
     assert {index.name for index in store._table.list_indices()} == {"terms_idx", "vector_idx"}
     assert names(StoreRetriever(store, TermsEmbedder(), "vector"), "warranty two years purchase date")[0] == "en.txt"
+
+
+def test_joining_files_leaves_what_the_indices_point_to(store: Store, index_docs, docs: Path):
+    def row_ids() -> dict[str, int]:
+        rows = store._table.search().with_row_id(True).select(["id"]).to_list()
+        return {row["id"]: row["_rowid"] for row in rows}
+
+    before = row_ids()
+    (docs / "lamp.txt").write_text("The green lamp blinks.", encoding="utf-8")
+    (docs / "router.md").unlink()
+    index_docs()
+    after = row_ids()
+    assert store._table.stats()["fragment_stats"]["num_fragments"] == 1
+    assert before.items() - after.items() == {(id_, row) for id_, row in before.items() if "router.md" in id_}
+    assert store.matching("RESET button", 5) == []
+
+
+def test_limits_on_what_lancedb_holds_leave_those_that_are_set(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("LANCE_FTS_NUM_SHARDS", "7")
+    monkeypatch.delenv("LANCE_DEFAULT_BATCH_SIZE", raising=False)
+    limit_writing()
+    assert os.environ["LANCE_FTS_NUM_SHARDS"] == "7"
+    assert os.environ["LANCE_DEFAULT_BATCH_SIZE"] == "512"

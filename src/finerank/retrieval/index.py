@@ -13,7 +13,7 @@ from pathlib import Path
 from finerank.errors import InvalidSetting, StoreNotFound, UnreadableFile
 from finerank.retrieval.embed import Embedder
 from finerank.retrieval.ledger import open_ledger
-from finerank.retrieval.store import Made, Store, StoredPassage
+from finerank.retrieval.store import Made, Store, StoredPassage, limit_writing
 from finerank.scoring.allocator import return_free_memory, return_large_blocks
 from finerank.text.load import LoadedDocument, Report, find_files, load_file
 from finerank.text.passages import passages
@@ -84,6 +84,7 @@ def index(
     while another process writes, `StoreError` if the store cannot be written.
     """
     return_large_blocks()
+    limit_writing()
     run = _Run(folder, embedder, made, dict(metadata or {}), cutting or Cutting(), progress, report)
     return run(paths)
 

@@ -5,6 +5,7 @@ A store is read by any number of processes while one writes; a reader sees the l
 """
 
 import json
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -41,6 +42,16 @@ _DELETED_AT_ONCE = 100
 _INDEX_CACHE_MB, _METADATA_CACHE_MB = 256, 64  # LanceDB would take 6 GB and 1 GB
 _KEPT_VERSIONS = timedelta(hours=1)
 """How long a reader may go on with what it opened while another process writes."""
+
+_TABLE_OPTIONS = {"new_table_enable_stable_row_ids": "true"}
+"""Files are joined without rewriting the indices, for which these are wholly in memory."""
+
+_WRITING_LIMITS = {
+    "LANCE_DEFAULT_IO_BUFFER_SIZE": "4000000",  # bytes read ahead, in place of 2 GB
+    "LANCE_DEFAULT_BATCH_SIZE": "512",  # rows, in place of 8,192
+    "LANCE_FTS_NUM_SHARDS": "2",  # workers that build a text index, in place of one a core
+    "LANCE_FTS_PARTITION_SIZE": "32",  # MB that each holds before it writes, in place of 256
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +112,7 @@ class Store:
             folder.mkdir(parents=True, exist_ok=True)
             # Made aside and moved: a table without its index would be a store that a search fails on.
             with TemporaryDirectory(prefix=".new-", dir=folder) as aside:
-                table = _connect(Path(aside)).create_table(_TABLE, schema=_schema(made))
+                table = _connect(Path(aside)).create_table(_TABLE, schema=_schema(made), storage_options=_TABLE_OPTIONS)
                 table.create_index("terms", config=_full_text(), name="terms_idx")
                 del table
                 (Path(aside) / f"{_TABLE}.lance").rename(folder / f"{_TABLE}.lance")
@@ -152,6 +163,8 @@ class Store:
             indices = {index.name for index in self._table.list_indices()}
             if "vector_idx" not in indices and len(self) >= INDEXED_FROM:
                 self._table.create_index("vector", config=IvfPq(distance_type="cosine"), name="vector_idx")
+            # Built anew in bounded memory and found as built by what follows, which would read and merge all of it.
+            self._table.create_index("terms", config=_full_text(), name="terms_idx", replace=True)
             self._table.optimize(cleanup_older_than=_KEPT_VERSIONS)
 
     def sources(self) -> dict[str, int]:
@@ -162,6 +175,13 @@ class Store:
                 for source in batch.column("source").to_pylist():
                     counts[source] = counts.get(source, 0) + 1
         return counts
+
+
+def limit_writing() -> None:
+    """Keep what LanceDB holds in this process while it writes from growing with the store. It reads its limits once,
+    so before the first store is opened; those that the environment already has stay."""
+    for name, value in _WRITING_LIMITS.items():
+        os.environ.setdefault(name, value)
 
 
 def _connect(folder: Path) -> Any:  # noqa: ANN401 - lancedb's connection
