@@ -122,8 +122,12 @@ def _measure(
     name: str, workload: Workload, candidates: Mapping[str, Candidate], systems: Mapping[str, Any], console: Console
 ) -> dict[str, Any]:
     """The facts of a workload; each system's figures go into its record."""
-    tokenizer = tokenizer_of(folder_of("fp32"))
+    tokenizer = tokenizer_of(folder_of(workload.model))
     queries = build(workload, tokenizer)
+    if workload.model != "fp32":
+        folder = folder_of(workload.model)
+        able = [system for system in candidates if SYSTEMS[system].model == "fp32"]
+        candidates = {system: replace(candidates[system], folder=folder) for system in able}
     facts = {**describe(workload, queries, tokenizer), "load_average_before": machine.load_average()}
     console.print(f"{name}: {workload.rounds} rounds of {len(candidates)} systems")
     outcomes = interleaved_rounds(candidates, queries, workload.rounds, workload.repeats)

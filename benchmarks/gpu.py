@@ -5,8 +5,6 @@
 The weights are random and seeded: speed does not depend on them, and no weights need to be downloaded.
 """
 
-import json
-import shutil
 import statistics
 import sys
 from collections.abc import Mapping
@@ -24,29 +22,9 @@ from benchmarks import machine, report
 from benchmarks.agreement import agreement
 from benchmarks.installed import versions
 from benchmarks.measure import Candidate, Outcome, interleaved_rounds
-from benchmarks.paths import ASSETS
+from benchmarks.models import M3_CONFIG, folder_of
 from benchmarks.systems import System, finerank, flag_embedding, sentence_transformers
 from benchmarks.workloads import Documentation, Query, tokenizer_of
-
-FOLDER = ASSETS / "bge-reranker-v2-m3-random"
-TOKENIZER = ASSETS / "xlm-roberta-tokenizer/tokenizer.json"
-
-CONFIG: dict[str, Any] = {
-    "architectures": ["XLMRobertaForSequenceClassification"],
-    "model_type": "xlm-roberta",
-    "num_hidden_layers": 24,
-    "hidden_size": 1024,
-    "num_attention_heads": 16,
-    "intermediate_size": 4096,
-    "vocab_size": 250002,
-    "max_position_embeddings": 8194,
-    "type_vocab_size": 1,
-    "layer_norm_eps": 1e-5,
-    "bos_token_id": 0,
-    "pad_token_id": 1,
-    "eos_token_id": 2,
-    "num_labels": 1,
-}
 
 REFERENCE = "st-torch"
 SYSTEMS: Mapping[str, System] = {
@@ -74,18 +52,17 @@ def main() -> None:
     if not cuda_present():
         console.print("no CUDA device: the GPU benchmark measures nothing here")
         return
-    if not FOLDER.is_dir():
-        make_model(FOLDER)
+    folder = folder_of("m3")
     result: dict[str, Any] = {
         "measured": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": machine.machine(),
         "commit": machine.commit(),
-        "settings": {"rounds": ROUNDS, "repeats": REPEATS, "reference": REFERENCE, "model": CONFIG},
+        "settings": {"rounds": ROUNDS, "repeats": REPEATS, "reference": REFERENCE, "model": M3_CONFIG},
         "versions": versions(),
         "peak_tflops": matmul_peak_tflops(),
         "workloads": {},
     }
-    candidates = {name: Candidate(f"benchmarks.gpu:{name}", Path(sys.executable), FOLDER) for name in SYSTEMS}
+    candidates = {name: Candidate(f"benchmarks.gpu:{name}", Path(sys.executable), folder) for name in SYSTEMS}
     for name, (count, length) in WORKLOADS.items():
         queries = build(count, length)
         outcomes = interleaved_rounds(candidates, queries, ROUNDS, REPEATS)
@@ -105,27 +82,9 @@ def cuda_present() -> bool:
     return torch.cuda.is_available()
 
 
-def make_model(folder: Path) -> None:
-    """The architecture of CONFIG with seeded random weights in float16, and XLM-RoBERTa's tokenizer."""
-    import torch
-    from transformers import XLMRobertaConfig, XLMRobertaForSequenceClassification
-
-    part = folder.with_name(f"{folder.name}.part")
-    shutil.rmtree(part, ignore_errors=True)
-    torch.manual_seed(0)
-    XLMRobertaForSequenceClassification(XLMRobertaConfig(**CONFIG)).half().save_pretrained(part)
-    (part / "config.json").write_text(json.dumps(CONFIG))
-    shutil.copy(TOKENIZER, part)
-    tokens = {"bos_token": "<s>", "cls_token": "<s>", "eos_token": "</s>", "sep_token": "</s>"}
-    tokens |= {"unk_token": "<unk>", "pad_token": "<pad>", "mask_token": "<mask>"}
-    settings = {"tokenizer_class": "XLMRobertaTokenizer", "model_max_length": 8192, **tokens}
-    (part / "tokenizer_config.json").write_text(json.dumps(settings))
-    part.rename(folder)
-
-
 def build(count: int, length: int) -> list[Query]:
     """One query with `count` passages, each pair `length` tokens or one or two fewer."""
-    tokenizer = tokenizer_of(FOLDER)
+    tokenizer = tokenizer_of(folder_of("m3"))
     room = length - len(tokenizer.encode(QUESTION, ""))
     return [(QUESTION, Documentation(tokenizer).passages(TOPIC, [room] * count))]
 
@@ -133,14 +92,14 @@ def build(count: int, length: int) -> list[Query]:
 def pair_lengths(queries: list[Query]) -> list[int]:
     """Tokens of each pair as the model reads it."""
     pairs = [(query, passage) for query, passages in queries for passage in passages]
-    return [len(encoding) for encoding in tokenizer_of(FOLDER).encode_batch(pairs)]
+    return [len(encoding) for encoding in tokenizer_of(folder_of("m3")).encode_batch(pairs)]
 
 
 def flops(length: int) -> int:
     """Floating-point operations that the score of one pair needs: in the last layer, keys and values of all tokens
     and the rest for the first token alone. What a system computes beyond that does not count for it.
     """
-    hidden, up, layers = CONFIG["hidden_size"], CONFIG["intermediate_size"], CONFIG["num_hidden_layers"]
+    hidden, up, layers = M3_CONFIG["hidden_size"], M3_CONFIG["intermediate_size"], M3_CONFIG["num_hidden_layers"]
     per_token = 2 * (2 * hidden**2 + 2 * hidden * up)  # query, output, feed-forward
     keys_values = 2 * 2 * hidden**2 * length
     attention = 4 * hidden * length

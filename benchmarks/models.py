@@ -1,4 +1,5 @@
-"""The folders the systems load, made once from its int8 file: ms-marco-MiniLM-L-12-v2 in every format.
+"""The folders the systems load, made once: ms-marco-MiniLM-L-12-v2 in every format, from its int8 file, and
+bge-reranker-v2-m3's architecture with random weights.
 
 python -m benchmarks.models fp32 flashrank    make these now, in this interpreter
 """
@@ -10,12 +11,31 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from benchmarks.paths import ASSETS, ROOT, python
 
 NAME = "ms-marco-MiniLM-L-12-v2"
 INT8 = ASSETS / f"{NAME}-int8"
 FP32 = ASSETS / f"{NAME}-fp32"
+
+M3_TOKENIZER = ASSETS / "xlm-roberta-tokenizer/tokenizer.json"
+M3_CONFIG: dict[str, Any] = {
+    "architectures": ["XLMRobertaForSequenceClassification"],
+    "model_type": "xlm-roberta",
+    "num_hidden_layers": 24,
+    "hidden_size": 1024,
+    "num_attention_heads": 16,
+    "intermediate_size": 4096,
+    "vocab_size": 250002,
+    "max_position_embeddings": 8194,
+    "type_vocab_size": 1,
+    "layer_norm_eps": 1e-5,
+    "bos_token_id": 0,
+    "pad_token_id": 1,
+    "eos_token_id": 2,
+    "num_labels": 1,
+}
 
 _SPECIAL_TOKENS = {f"{name}_token": f"[{name.upper()}]" for name in ("unk", "sep", "pad", "cls", "mask")}
 
@@ -107,11 +127,27 @@ def _optimum_export(backend: str) -> Callable[[Path], None]:
     return export
 
 
+def _m3(folder: Path) -> None:
+    """Seeded weights in float32, as the model is published: speed does not depend on what they are."""
+    import torch
+    from transformers import XLMRobertaConfig, XLMRobertaForSequenceClassification
+
+    torch.manual_seed(0)
+    XLMRobertaForSequenceClassification(XLMRobertaConfig(**M3_CONFIG)).save_pretrained(folder)
+    (folder / "config.json").write_text(json.dumps(M3_CONFIG))
+    shutil.copy(M3_TOKENIZER, folder)
+    tokens = {"bos_token": "<s>", "cls_token": "<s>", "eos_token": "</s>", "sep_token": "</s>"}
+    tokens |= {"unk_token": "<unk>", "pad_token": "<pad>", "mask_token": "<mask>"}
+    settings = {"tokenizer_class": "XLMRobertaTokenizer", "model_max_length": 8192, **tokens}
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+
+
 _BENCH = ASSETS / "bench"
 
 MODELS = {
     "int8": Model(INT8, _shipped),
     "fp32": Model(FP32, _fp32),
+    "m3": Model(_BENCH / "bge-reranker-v2-m3-random", _m3),
     "flashrank": Model(_BENCH / "flashrank", _flashrank),
     "finerank-onnx": Model(_BENCH / "finerank-onnx", _finerank_export("fp32"), keep=False),
     "finerank-int8": Model(_BENCH / "finerank-int8", _finerank_export("int8"), keep=False),
