@@ -164,8 +164,8 @@ def test_joining_files_leaves_what_the_indices_point_to(store: Store, index_docs
 
 
 def test_limits_on_what_lancedb_holds_leave_those_that_are_set(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setenv("LANCE_FTS_NUM_SHARDS", "7")
+    monkeypatch.setenv("LANCE_DEFAULT_IO_BUFFER_SIZE", "8000000")
     monkeypatch.delenv("LANCE_DEFAULT_BATCH_SIZE", raising=False)
     limit_writing()
-    assert os.environ["LANCE_FTS_NUM_SHARDS"] == "7"
+    assert os.environ["LANCE_DEFAULT_IO_BUFFER_SIZE"] == "8000000"
     assert os.environ["LANCE_DEFAULT_BATCH_SIZE"] == "512"

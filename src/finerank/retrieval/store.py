@@ -40,8 +40,11 @@ _COLUMNS = ("id", "text", "source", "key", "heading", "start", "end", "page", "d
 _ENGINE_PLACE = re.compile(r"^lance error: |,? *\S*\.rs:\d+:\d+")
 _DELETED_AT_ONCE = 100
 _INDEX_CACHE_MB, _METADATA_CACHE_MB = 256, 64  # LanceDB would take 6 GB and 1 GB
-_KEPT_VERSIONS = timedelta(hours=1)
-"""How long a reader may go on with what it opened while another process writes."""
+_TEXT_INDEX_MB = 64
+"""What building the text index may hold."""
+
+_KEPT_VERSIONS = timedelta(minutes=5)
+"""How long a reader may take for one search while another process writes."""
 
 _TABLE_OPTIONS = {"new_table_enable_stable_row_ids": "true"}
 """Files are joined without rewriting the indices, for which these are wholly in memory."""
@@ -49,8 +52,6 @@ _TABLE_OPTIONS = {"new_table_enable_stable_row_ids": "true"}
 _WRITING_LIMITS = {
     "LANCE_DEFAULT_IO_BUFFER_SIZE": "4000000",  # bytes read ahead, in place of 2 GB
     "LANCE_DEFAULT_BATCH_SIZE": "512",  # rows, in place of 8,192
-    "LANCE_FTS_NUM_SHARDS": "2",  # workers that build a text index, in place of one a core
-    "LANCE_FTS_PARTITION_SIZE": "32",  # MB that each holds before it writes, in place of 256
 }
 
 
@@ -229,6 +230,8 @@ def _full_text() -> FTS:
         ascii_folding=False,
         max_token_length=None,
         with_position=False,
+        memory_limit=_TEXT_INDEX_MB,
+        num_workers=2,
     )
 
 
