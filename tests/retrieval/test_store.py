@@ -4,11 +4,13 @@ import json
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
+from lancedb.index import IvfSq
 
 from finerank.errors import EndpointError, InvalidInput, InvalidSetting, StoreError, StoreNotFound
 from finerank.retrieval.retriever import StoreRetriever
-from finerank.retrieval.store import Store, limit_writing
+from finerank.retrieval.store import Made, Store, StoredPassage, limit_writing
 from finerank.retrieval.where import Filter
 from finerank.testing import TermsEmbedder
 
@@ -139,13 +141,33 @@ def test_a_damaged_store_says_so(store: Store, part: str):
         Store.open(store.folder).matching("reset", 5)
 
 
-def test_vectors_of_a_large_store_get_an_index(store: Store, index_docs, docs: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("finerank.retrieval.store.INDEXED_FROM", 300)
-    rows = [json.dumps({"text": f"part {number} of {number % 7}"}) for number in range(400)]
-    (docs / "rows.jsonl").write_text("\n".join(rows), encoding="utf-8")
-    index_docs()
+@pytest.mark.parametrize("dimensions", [64, 20])
+def test_the_index_of_a_large_store_finds_what_a_scan_finds(
+    dimensions: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    rng = np.random.default_rng(0)
+    vectors = rng.standard_normal((1200, dimensions), dtype=np.float32)
+    vectors[7] = 0  # no direction: nearest to nothing
+    store = Store.create(tmp_path / "store", Made("test", "test", dimensions))
+    texts = [f"part {number}" for number in range(len(vectors))]
+    store.add([StoredPassage(text, text, f"{number % 2}.txt", "d") for number, text in enumerate(texts)], vectors)
+
+    def found(k: int = 20, where: Filter | None = None) -> list[list[str]]:
+        return [[each.document.id for each in store.nearest(query, k, where)] for query in queries]
+
+    queries = rng.standard_normal((10, dimensions), dtype=np.float32)
+    scanned = found()
+    monkeypatch.setattr("finerank.retrieval.store.INDEXED_FROM", 1000)
+    store.optimise()
     assert {index.name for index in store._table.list_indices()} == {"terms_idx", "vector_idx"}
-    assert names(StoreRetriever(store, TermsEmbedder(), "vector"), "warranty two years purchase date")[0] == "en.txt"
+    shared = [len({*one} & {*other}) for one, other in zip(scanned, found(), strict=True)]
+    assert sum(shared) >= 0.97 * 20 * len(queries)
+
+    parts = IvfSq(distance_type="cosine", num_partitions=40)
+    store._table.create_index("vector", config=parts, name="vector_idx", replace=True)
+    monkeypatch.setattr("finerank.retrieval.store._PROBES", 1)
+    half = found(600, Filter.parse(["source=1.txt"]))
+    assert {len(each) for each in half} == {599}
 
 
 def test_joining_files_leaves_what_the_indices_point_to(store: Store, index_docs, docs: Path):
