@@ -170,6 +170,16 @@ def test_the_index_of_a_large_store_finds_what_a_scan_finds(
     assert {len(each) for each in half} == {599}
 
 
+def test_vectors_of_zeros_need_no_index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("finerank.retrieval.store.INDEXED_FROM", 300)
+    store = Store.create(tmp_path / "store", Made("test", "test", 64))
+    passages = [StoredPassage(str(number), f"part {number}", "a.txt", "d") for number in range(400)]
+    store.add(passages, np.zeros((400, 64), np.float32))
+    store.optimise()
+    assert store.nearest(np.ones(64, np.float32), 5) == []
+    assert [found.document.id for found in store.matching("part 7", 1)] == ["7"]
+
+
 def test_joining_files_leaves_what_the_indices_point_to(store: Store, index_docs, docs: Path):
     def row_ids() -> dict[str, int]:
         rows = store._table.search().with_row_id(True).select(["id"]).to_list()

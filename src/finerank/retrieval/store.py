@@ -165,11 +165,18 @@ class Store:
         with _faults_named(self.folder):
             # Built anew in bounded memory and found as built by `optimize`, which would read and merge all of it.
             if len(self) >= INDEXED_FROM:
-                self._table.create_index(
-                    "vector", config=_vectors(self.made.dimensions), name="vector_idx", replace=True
-                )
+                self._index_vectors()
             self._table.create_index("terms", config=_full_text(), name="terms_idx", replace=True)
             self._table.optimize(cleanup_older_than=_KEPT_VERSIONS)
+
+    def _index_vectors(self) -> None:
+        config = _vectors(self.made.dimensions)
+        try:
+            self._table.create_index("vector", config=config, name="vector_idx", replace=True)
+        except (OSError, RuntimeError, ValueError) as error:
+            if "KMeans cannot train" not in str(error):
+                raise
+            # All vectors are zeros, of texts without a word that the embedder knows: a scan finds as much.
 
     def sources(self) -> dict[str, int]:
         """How many passages each source has."""
