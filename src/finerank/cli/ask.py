@@ -94,7 +94,7 @@ def _print_sources(console: Console, answer: "Answer") -> None:
 def _how(answer: "Answer") -> str:
     kinds = {
         "generated": f"written by {answer.generator}",
-        "extractive": "no generator: sentences of the passages, word for word",
+        "extractive": "no generator wrote it: sentences of the passages, word for word",
         "unknown": "no passage passed the threshold",
     }
     if answer.search and answer.search.decision.order == "keep":
