@@ -139,6 +139,21 @@ def test_a_damaged_ledger_says_so(index_docs, tmp_path: Path):
         index_docs()
 
 
+def test_what_the_indices_miss_is_indexed_though_nothing_changed(
+    index_docs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    with monkeypatch.context() as killed:
+        killed.setattr(Store, "optimise", lambda _: None)
+        index_docs()
+    store = Store.open(tmp_path / "store")
+    assert not store.optimised
+    assert index_docs().passages == 0
+    assert store.optimised
+    version = store.version
+    index_docs()
+    assert store.version == version
+
+
 @pytest.mark.parametrize("batches", [1, 2, 4])
 def test_a_kill_leaves_a_store_that_works_and_the_next_run_goes_on(
     index_docs, docs: Path, tmp_path: Path, batches: int, monkeypatch: pytest.MonkeyPatch

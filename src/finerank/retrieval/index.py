@@ -123,7 +123,7 @@ class _Run:
                 self._file(path)
             self._flush()
             self._remove_missing(paths)
-            if self._store.version != before:
+            if self._store.version != before or not self._store.optimised:  # as after a kill
                 self._optimise()
             files, total = self._ledger.totals()
         return Indexed(

@@ -126,6 +126,12 @@ class Store:
         with _faults_named(self.folder):
             return int(self._table.version)
 
+    @property
+    def optimised(self) -> bool:
+        """Whether the indices know every passage. Searches find those they do not know too, by reading them."""
+        with _faults_named(self.folder):
+            return bool(self._table.index_stats("terms_idx").num_unindexed_rows == 0)
+
     def __len__(self) -> int:
         with _faults_named(self.folder):
             return int(self._table.count_rows())
