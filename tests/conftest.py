@@ -97,12 +97,14 @@ def real_texts() -> list[str]:
 @pytest.fixture(scope="session")
 def bert_tokenizer(real_texts: list[str]) -> Tokenizer:
     """A small WordPiece tokenizer with BERT's layout: [CLS] query [SEP] passage [SEP], types 0 and 1."""
-    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    tokenizer = Tokenizer(models.BPE())
     tokenizer.normalizer = normalizers.BertNormalizer()
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     tokenizer.decoder = decoders.WordPiece()
-    trainer = trainers.WordPieceTrainer(vocab_size=2000, special_tokens=BERT_SPECIALS, show_progress=False)
-    tokenizer.train_from_iterator(real_texts, trainer)
+    tokenizer.train_from_iterator(real_texts, trainers.BpeTrainer(vocab_size=1000, show_progress=False))
+    pieces = sorted(tokenizer.get_vocab(), key=tokenizer.token_to_id)  # WordPieceTrainer's differ from run to run
+    vocabulary = [*BERT_SPECIALS, *pieces, *(f"##{piece}" for piece in pieces)]
+    tokenizer.model = models.WordPiece({token: i for i, token in enumerate(vocabulary[:2000])}, unk_token="[UNK]")
     tokenizer.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]",
         pair="[CLS] $A [SEP] $B:1 [SEP]:1",

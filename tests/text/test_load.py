@@ -124,6 +124,13 @@ def test_a_pdf_has_pages_and_running_text(tmp_path: Path):
     assert cut[1].text == "The reset button of part 2 is behind the lamp."
 
 
+def test_a_passage_is_of_the_page_that_most_of_it_is_on(tmp_path: Path):
+    pages = ["Acme manual", "The reset button is behind the lamp. Hold it for ten seconds.", "Keep it dry. " * 8]
+    [document], _ = load(write_pdf(tmp_path / "a.pdf", pages))
+    cut = list(passages(document, 40, 0))
+    assert [(each.page, each.text[:11]) for each in cut] == [(2, "Acme manual"), (3, "Keep it dry")]
+
+
 def test_a_docx_has_headings_and_tables(tmp_path: Path):
     import docx
 

@@ -41,9 +41,6 @@ _ENGINE_PLACE = re.compile(r"^lance error: |,? *\S*\.rs:\d+:\d+")
 _DELETED_AT_ONCE = 100
 _PROBES = 256  # partitions of the vectors' index that are searched: all of them below 2 million passages
 _INDEX_CACHE_MB, _METADATA_CACHE_MB = 256, 64  # LanceDB would take 6 GB and 1 GB
-_TEXT_INDEX_MB = 64
-"""What building the text index may hold."""
-
 _KEPT_VERSIONS = timedelta(minutes=1)
 """How long a reader may take for one search while another process writes."""
 
@@ -53,6 +50,7 @@ _TABLE_OPTIONS = {"new_table_enable_stable_row_ids": "true"}
 _WRITING_LIMITS = {
     "LANCE_DEFAULT_IO_BUFFER_SIZE": "4000000",  # bytes read ahead, in place of 2 GB
     "LANCE_DEFAULT_BATCH_SIZE": "512",  # rows, in place of 8,192
+    "LANCE_SHUFFLE_BATCH_BYTES": "16000000",  # of the vectors' index, sorted at once, in place of 128 MB
 }
 
 
@@ -139,7 +137,8 @@ class Store:
     def nearest(self, vector: Vectors, k: int, where: Filter | None = None) -> list[Found]:
         """The k passages of the highest cosine with `vector`, best first."""
         with _faults_named(self.folder):
-            query = self._table.search(vector, vector_column_name="vector").distance_type("cosine").refine_factor(10)
+            query = self._table.search(vector, vector_column_name="vector").distance_type("cosine")
+            query = query.refine_factor(10)  # what the index holds best, ten times k, is compared exactly
             query = query.maximum_nprobes(0).minimum_nprobes(_PROBES)  # a narrow filter goes on until it has k
             rows = _filtered(query, where).select([*_COLUMNS, "_distance"]).limit(k).to_list()
         return [Found(_document(row), 1.0 - float(row["_distance"])) for row in rows]
@@ -176,7 +175,9 @@ class Store:
             self._table.optimize(cleanup_older_than=_KEPT_VERSIONS)
 
     def _index_vectors(self) -> None:
-        config = _vectors(self.made.dimensions)
+        """An index in two bits a dimension, or in eight where the engine cannot do with two."""
+        two = self.made.dimensions % 8 == 0
+        config = IvfRq(distance_type="cosine", num_bits=2) if two else IvfSq(distance_type="cosine")
         try:
             self._table.create_index("vector", config=config, name="vector_idx", replace=True)
         except (OSError, RuntimeError, ValueError) as error:
@@ -246,15 +247,9 @@ def _full_text() -> FTS:
         ascii_folding=False,
         max_token_length=None,
         with_position=False,
-        memory_limit=_TEXT_INDEX_MB,
+        memory_limit=64,  # MB, while it is built, shared by the workers: one a core unless said
         num_workers=2,
     )
-
-
-def _vectors(dimensions: int) -> IvfRq | IvfSq:
-    """An index whose best candidates are compared exactly. Two bits a dimension find 99.8% of the first 100 of 600,000
-    passages, in a 40th of a scan's time; eight where the engine cannot do with two."""
-    return IvfRq(distance_type="cosine", num_bits=2) if dimensions % 8 == 0 else IvfSq(distance_type="cosine")
 
 
 def _made(folder: Path, metadata: Mapping[bytes, bytes]) -> Made:

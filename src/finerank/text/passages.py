@@ -13,8 +13,8 @@ from finerank.text.terms import terms
 
 @dataclass(frozen=True, slots=True)
 class Passage:
-    """A passage with its place: the `span` in the file's own text, the `page` (from 1) of a paged document, the
-    headings it stands under, outermost first."""
+    """A passage with its place: the `span` in the file's own text, the `page` (from 1) of a paged document that most
+    of it is on, the headings it stands under, outermost first."""
 
     text: str
     span: Span
@@ -34,7 +34,7 @@ def passages(document: LoadedDocument, max_terms: int, overlap_terms: int) -> It
             text[start:end],
             document.original_span((place, end + document.body)),
             _titled(document.title, heading),
-            bisect_right(document.pages, place) if document.pages else None,
+            bisect_right(document.pages, place + (end - start) // 2) if document.pages else None,
         )
 
 
