@@ -51,6 +51,7 @@ def small_model(settings: Settings, files: ModelFiles) -> Settings | None:
         chunk_overlap=settings.chunk_overlap,
         clean=settings.clean,
         deterministic=settings.deterministic,
+        passage_cache_mb=settings.passage_cache_mb,
     )
 
 

@@ -408,7 +408,7 @@ def _device_for(files: ModelFiles, settings: Settings) -> Device:
 def _open_backend(files: ModelFiles, device: Device, settings: Settings) -> tuple[ScoringBackend, Device]:
     """The model on the device, or on the CPU if it does not fit and the settings allow that."""
     try:
-        return open_backend(files, device, settings.threads), device
+        return open_backend(files, device, settings.threads, settings.passage_cache_mb), device
     except OutOfMemory as error:
         if settings.fallback != "cpu" or device.kind == "cpu":
             raise OutOfMemory(
@@ -416,7 +416,7 @@ def _open_backend(files: ModelFiles, device: Device, settings: Settings) -> tupl
                 "fallback='cpu' or a smaller model."
             ) from error
         device = Device("cpu", "fp32", device.checks, f"the model does not fit into the memory of {device.name}")
-    return open_backend(files, device, settings.threads), device
+    return open_backend(files, device, settings.threads, settings.passage_cache_mb), device
 
 
 def _max_length(files: ModelFiles, given: int | None) -> int:

@@ -52,6 +52,7 @@ class Options(TypedDict, total=False):
     clean: bool
     cache: str
     cache_entries: int
+    passage_cache_mb: int
     use_fp16: bool
 
 
@@ -153,9 +154,12 @@ class Settings(_Options):
     clean: bool = _option(False, "strip HTML from documents before scoring")
     cache: str = _option("off", "score cache: off, memory, or the path of a file that processes share")
     cache_entries: int = _option(1_000_000, "scores the cache keeps before the oldest go")
+    passage_cache_mb: int = _option(
+        128, "late interaction on the native engine: memory for passages read before, which cost nothing; 0 keeps none"
+    )
 
     def __post_init__(self) -> None:
-        self._check(threads=1, max_length=8, batch_tokens=1, cache_entries=1, chunk_overlap=0)
+        self._check(threads=1, max_length=8, batch_tokens=1, cache_entries=1, chunk_overlap=0, passage_cache_mb=0)
         if "{query}" not in self.template:
             raise InvalidSetting(f"template={self.template!r}: must contain {{query}}")
         check_threshold(self.threshold)

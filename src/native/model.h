@@ -42,7 +42,8 @@ struct Model {
   int heads, head, head_width;  // the true head size, and padded
   int attention;                // heads * head_width: the width of q, of k and of v
   int inner;                    // the feed-forward size, padded
-  int first, layers;  // it runs layers [first, layers), and above 0 goes on from the states of a model that ended there
+  int first, layers;  // it runs layers [first, layers), and above 0 goes on from the states of a model that ended there;
+                      // with no layer left it only compares
   bool late;  // texts are read apart, and compared token by token: see scoring/families.py
   float eps;
   Gelu gelu;

@@ -79,6 +79,13 @@ inline void place_word(const Model& model, const Batch& batch, int token) {
   for (int i = model.hidden; i < model.width; ++i) x[i] = 0.0f;
 }
 
+// What rows are compared by, in fp32 whatever the precision.
+inline void compare_by(const Model& model, const Batch& batch, int first, int rows) {
+  const long start = static_cast<long>(first) * model.width;
+  const Rows<Fp32> inputs{batch.x + start, model.width, nullptr};
+  project(inputs, rows, model.dense, 0, model.width, batch.qkv + start, model.width);
+}
+
 template <class P>
 void enter(const Model& model, const Batch& batch, int first, int last, Scratch& scratch) {
   int pair = 0;
@@ -88,7 +95,10 @@ void enter(const Model& model, const Batch& batch, int first, int last, Scratch&
     place_word(model, batch, token);
     if (model.first == 0) embed(model, batch, token, token - batch.starts[pair]);
   }
-  attend_with<P>(model, batch, model.first, first, last - first, scratch);
+  if (model.first < model.layers)
+    attend_with<P>(model, batch, model.first, first, last - first, scratch);
+  else
+    compare_by(model, batch, first, last - first);
 }
 
 template <class P>
@@ -136,7 +146,7 @@ void leave(const Model& model, const Batch& batch, int first, int last, Scratch&
   const Layer& layer = model.layer[model.layers - 1];
   add_attended<P>(model, layer, batch.ctx + static_cast<long>(first) * model.attention, x, rows, scratch);
   feed_forward<P>(model, layer, x, rows, scratch);
-  project(Rows<Fp32>{x, width, nullptr}, rows, model.dense, 0, width, batch.qkv + static_cast<long>(first) * width, width);
+  if (batch.matches) compare_by(model, batch, first, rows);
   if (!batch.states) return;
   for (int r = 0; r < rows; ++r)
     __builtin_memcpy(batch.states + static_cast<long>(first + r) * model.hidden, x + static_cast<long>(r) * width,

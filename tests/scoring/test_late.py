@@ -92,36 +92,63 @@ def test_the_early_exit_has_the_same_head(late, pairs, backend):
     assert set(kept) == set(np.argsort(-looked)[:7].tolist())
 
 
+def without_words(backend, monkeypatch) -> None:
+    """Whoever reads a text from its first layer on finds nothing."""
+    monkeypatch.setattr(backend, "_words", np.zeros_like(backend._words[:]))
+
+
+@NATIVE
+@pytest.mark.parametrize("dtype", ["int16", "fp32"])
+def test_a_passage_read_before_is_not_read_again(late, pairs, dtype, monkeypatch):
+    def score(reranker: Reranker, query: int, passages: slice) -> list[float]:
+        encoded = reranker.encode(pairs[query][0], [passage for _, passage in pairs[passages]]).pairs
+        return reranker.scorer.backend.forward(Batch.of(encoded)).tolist()
+
+    with Reranker.from_pretrained(late, device="cpu", dtype=dtype, passage_cache_mb=0) as anew:
+        first, second = score(anew, 0, slice(31)), score(anew, 31, slice(31))
+        with monkeypatch.context() as patch:
+            without_words(anew.scorer.backend, patch)
+            assert score(anew, 0, slice(31)) != first
+    with Reranker.from_pretrained(late, device="cpu", dtype=dtype) as reranker:
+        assert score(reranker, 0, slice(20)) == first[:20]
+        assert score(reranker, 31, slice(31)) == second  # a query and passages that are new, among others
+        without_words(reranker.scorer.backend, monkeypatch)
+        assert score(reranker, 31, slice(31)) == second
+        assert score(reranker, 0, slice(5, 31)) == first[5:]
+
+
 @NATIVE
 @pytest.mark.parametrize("dtype", ["int16", "fp32"])
 def test_the_whole_model_goes_on_from_where_the_early_exit_left(late, pairs, dtype, monkeypatch):
+    with Reranker.from_pretrained(late, device="cpu", dtype=dtype, passage_cache_mb=0) as anew:
+        encoded = [encoded for query, passage in pairs for encoded in anew.encode(query, [passage]).pairs]
+        whole = anew.scorer.backend.forward(Batch.of(encoded))
     with Reranker.from_pretrained(late, device="cpu", dtype=dtype, effort="fast") as fast:
-        encoded = [encoded for query, passage in pairs for encoded in fast.encode(query, [passage]).pairs]
-        backend = fast.scorer.backend
-        whole = backend.forward(Batch.of(encoded))
-        fast.first_look.scorer.score(encoded)
-        words = backend._words
-        backend._words = np.zeros_like(words[:])  # whoever begins anew finds nothing
-        assert np.array_equal(backend.forward(Batch.of(encoded)), whole)
-        assert np.array_equal(backend.forward(Batch.of(encoded[3:8])), whole[3:8])
-        backend._words = words
-        monkeypatch.setattr("finerank.scoring.states.MOST_BYTES", 0)
-        fast.first_look.scorer.score(encoded)
-        assert np.array_equal(backend.forward(Batch.of(encoded)), whole)
+        looked = fast.first_look.scorer.score(encoded).logits
+        for backend in (fast.scorer.backend, fast.first_look.scorer.backend):
+            without_words(backend, monkeypatch)
+        assert np.array_equal(fast.scorer.backend.forward(Batch.of(encoded[3:8])), whole[3:8])
+        assert np.array_equal(fast.scorer.backend.forward(Batch.of(encoded)), whole)
+        assert np.array_equal(fast.first_look.scorer.score(encoded).logits, looked)
 
 
-def test_the_states_of_the_texts_read_first_make_room(monkeypatch):
+def test_the_texts_used_longest_ago_make_room():
     def texts(*ids: int) -> Batch:
         return Batch.of([EncodedPair(np.full(2, number, np.int32), np.zeros(2, np.int32)) for number in ids])
 
-    monkeypatch.setattr("finerank.scoring.states.MOST_BYTES", 3 * 2 * 8 * 4)
-    kept = TextStates()
-    rows = np.arange(4 * 2 * 8, dtype=np.float32).reshape(8, 8)
-    kept.keep(texts(1, 2, 3), rows[:6])
-    kept.keep(texts(1, 4), rows[4:])
-    assert kept.find(texts(2)) is None
-    assert np.array_equal(kept.find(texts(4, 3, 1)), rows[[6, 7, 4, 5, 4, 5]])
-    assert kept.find(texts(4, 2)) is None
+    def filled(*ids: int) -> tuple[list[float], list[bool]]:
+        states = np.full((2 * len(ids), 1 << 16), -1, np.float32)
+        missing = kept.fill(texts(*ids), states)
+        return states[::2, 0].tolist(), missing.tolist()
+
+    kept = TextStates(megabytes=2)  # of which a text of two tokens takes half a one
+    states = np.repeat(np.arange(1, 5, dtype=np.float32), 2)[:, None] * np.ones(1 << 16, np.float32)
+    kept.keep(texts(1, 2, 3, 4), states)
+    assert filled(1) == ([1], [False])
+    kept.keep(texts(4, 5), states[:4])
+    assert filled(1, 2, 3, 4, 5) == ([1, -1, 3, 1, 2], [False, True, False, False, False])
+    kept.keep(texts(6, 7), states[:4])
+    assert filled(1, 3, 4) == ([-1, -1, 1], [True, True, False])
 
 
 @NATIVE

@@ -40,10 +40,6 @@ class Shortenable(ScoringBackend, Protocol):
         ...
 
 
-class _Opener(Protocol):
-    def __call__(self, files: ModelFiles, device: Device, threads: int | None) -> ScoringBackend: ...
-
-
 BACKENDS: Mapping[str, str] = {
     "native": "finerank.scoring.native_backend:NativeBackend",
     "torch": "finerank.scoring.torch_backend:TorchBackend",
@@ -53,7 +49,10 @@ BACKENDS: Mapping[str, str] = {
 """Backend name to its class. A module is imported, and its extra needed, when it is chosen."""
 
 
-def open_backend(files: ModelFiles, device: Device, threads: int | None = None) -> ScoringBackend:
-    """Load the model onto the device with the backend its files call for."""
+def open_backend(
+    files: ModelFiles, device: Device, threads: int | None = None, passage_cache_mb: int = 0
+) -> ScoringBackend:
+    """Load the model onto the device with the backend its files call for. Only the native one keeps passages."""
     module, name = BACKENDS[files.backend].split(":")
-    return cast("_Opener", getattr(import_module(module), name))(files, device, threads)
+    options = {"passage_cache_mb": passage_cache_mb} if files.backend == "native" else {}
+    return cast("ScoringBackend", getattr(import_module(module), name)(files, device, threads, **options))

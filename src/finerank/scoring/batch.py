@@ -74,6 +74,11 @@ class Batch:
         )
         return texts, np.array(pairs, np.int32).reshape(-1, 2)
 
+    def only(self, wanted: NDArray[np.bool_]) -> tuple[Self, NDArray[np.bool_]]:
+        """Some of the pairs (`wanted`, bool [pairs]), and which tokens are theirs: bool [tokens]."""
+        tokens = np.repeat(wanted, self.lengths)
+        return type(self)(self.token_ids[tokens], self.type_ids[tokens], self.lengths[wanted]), tokens
+
     def padded(self, pad_id: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
         """Token ids, type ids and attention mask as int64 [pairs, longest]."""
         mask = np.arange(self.lengths.max())[None, :] < self.lengths[:, None]

@@ -5,9 +5,10 @@ the default, products are exact sums of 16-bit integers, at twice the speed of f
 ms-marco-MiniLM-L-12-v2 move by less than 0.004. Needs no extra.
 """
 
+from collections.abc import Mapping
 from copy import copy
 from functools import partial
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,16 +29,22 @@ PRECISIONS = ("int16", "fp32")
 if TYPE_CHECKING:
     from finerank.scoring import _native
 
-_NO_PAIRS = np.empty((0, 2), np.int32)
+_NO_PAIRS, _NO_LOGITS = np.empty((0, 2), np.int32), np.empty(0, np.float32)
 
 
 class NativeBackend:
-    """A reranker read from safetensors. `instruction_set` is the processor's best unless one is named."""
+    """A reranker read from safetensors. `instruction_set` is the processor's best unless one is named. With late
+    interaction `passage_cache_mb` megabytes of what was read last are kept, and as much again of an early exit."""
 
     padded = False
 
     def __init__(
-        self, files: ModelFiles, device: Device, threads: int | None = None, instruction_set: str | None = None
+        self,
+        files: ModelFiles,
+        device: Device,
+        threads: int | None = None,
+        instruction_set: str | None = None,
+        passage_cache_mb: int = 0,
     ) -> None:
         if device.kind != "cpu" or device.precision not in PRECISIONS:
             raise InvalidSetting(
@@ -76,64 +83,84 @@ class NativeBackend:
             late=self._late,
         )
         self._layers = config["num_hidden_layers"]
-        self._engine = self._open_engine(dict(self._arrays), first=0, layers=self._layers)
-        self._rest: tuple[_native.Engine, TextStates] | None = None
+        self._open(self._arrays, self._layers)
+        self._kept = TextStates(passage_cache_mb)
+        self._early: tuple[_native.Engine, TextStates] | None = None
         """The layers after the early exit, if there is one, and the states that it left."""
-        self._leaves: TextStates | None = None
-        """The same states, of the early exit."""
+
+    def _open(self, arrays: Mapping[str, NDArray[Any]], layers: int) -> None:
+        self._engine = self._open_engine(dict(arrays), first=0, layers=layers)
+        self._head = self._open_engine(dict(arrays), first=layers, layers=layers) if self._late else self._engine
 
     def forward(self, batch: Batch) -> NDArray[np.float32]:
         try:
             if self._late:
                 return self._compare(*batch.texts())
-            return self._run(self._engine, batch, self._words[batch.token_ids], _NO_PAIRS)
+            logits = np.empty(len(batch), np.float32)
+            self._run(self._engine, batch, self._words[batch.token_ids], logits)
+            return logits
         except MemoryError as error:
             raise OutOfMemory(f"no memory for {len(batch.token_ids)} tokens") from error
 
     def shortened(self, early: Exit) -> Self:
         """The model up to its early exit; the weights are shared. With late interaction the whole model goes on from
-        where the exit left a text, so that the two must not run at once."""
+        where the exit left a text."""
         short = copy(self)
-        head = dict(packed_head(*early.head.values()))
-        short._engine = self._open_engine({**self._arrays, **head}, first=0, layers=early.layers)
+        short._open({**self._arrays, **dict(packed_head(*early.head.values()))}, early.layers)
         if self._late:
-            short._leaves = TextStates()
-            rest = self._open_engine(dict(self._arrays), first=early.layers, layers=self._layers)
-            self._rest = rest, short._leaves
+            short._kept, short._early = TextStates(self._kept.megabytes), None
+            self._early = self._open_engine(dict(self._arrays), first=early.layers, layers=self._layers), short._kept
         return short
 
     def _compare(self, texts: Batch, pairs: NDArray[np.int32]) -> NDArray[np.float32]:
-        """Late interaction: the logits of pairs of texts, which are read first, or on from the early exit."""
-        if self._rest:
-            engine, left = self._rest
-            found = left.find(texts)
-            if found is not None:
-                return self._run(engine, texts, found, pairs)
-        words = self._words[texts.token_ids]
-        states = np.empty_like(words) if self._leaves else None
-        logits = self._run(self._engine, texts, words, pairs, states)
-        if self._leaves and states is not None:
-            self._leaves.keep(texts, states)
+        """Late interaction: the logits of pairs of texts, of which those that are not kept are read first."""
+        states = self._room(texts)
+        missing = self._kept.fill(texts, states)
+        if missing.any():
+            unread, tokens = texts.only(missing)
+            states[tokens] = read = self._read(unread)
+            self._kept.keep(unread, read)
+        logits = np.empty(len(pairs), np.float32)
+        self._run(self._head, texts, states, logits, pairs)
         return logits
+
+    def _read(self, texts: Batch) -> States:
+        """The states [tokens, hidden] that the last layer leaves."""
+        engine, begin = self._beginning(texts)
+        states = self._room(texts)
+        self._run(engine, texts, begin, states=states)
+        return states
+
+    def _beginning(self, texts: Batch) -> "tuple[_native.Engine, States]":
+        """What reads these texts, and from what: where the early exit left them if it read them all, or their words."""
+        if self._early:
+            rest, left = self._early
+            states = self._room(texts)
+            if not left.fill(texts, states).any():
+                return rest, states
+        return self._engine, self._words[texts.token_ids]
+
+    def _room(self, texts: Batch) -> States:
+        return np.empty((len(texts.token_ids), self._words.shape[1]), np.float32)
 
     def _run(
         self,
         engine: "_native.Engine",
         read: Batch,
         words: States,
-        pairs: NDArray[np.int32],
+        logits: NDArray[np.float32] = _NO_LOGITS,
+        pairs: NDArray[np.int32] = _NO_PAIRS,
         states: States | None = None,
-    ) -> NDArray[np.float32]:
-        logits = np.empty(len(pairs) if self._late else len(read), np.float32)
+    ) -> None:
         engine.forward(words, read.type_ids, read.lengths, pairs, logits, self._threads, states)
-        return logits
 
     def profile(self) -> dict[str, float]:
         """Seconds spent so far in each stage, as the first thread saw them."""
-        return self._engine.profile()
+        profiles = [engine.profile() for engine in {self._engine, self._head}]
+        return {stage: sum(profile[stage] for profile in profiles) for stage in profiles[0]}
 
     def close(self) -> None:
-        del self._engine, self._rest, self._words, self._arrays
+        del self._engine, self._head, self._early, self._kept, self._words, self._arrays
 
 
 def _check_sizes(files: ModelFiles, words: int, positions: int, labels: int) -> None:

@@ -1,5 +1,6 @@
-"""Where an early exit left the texts of late interaction, so that the whole model goes on from there."""
+"""What late interaction made of the texts read last: read again, they cost nothing."""
 
+import threading
 from collections.abc import Iterator
 
 import numpy as np
@@ -9,31 +10,38 @@ from finerank.scoring.batch import Batch
 
 States = NDArray[np.float32]
 
-MOST_BYTES = 128 << 20
-"""The states of 340 texts of 256 tokens at a hidden size of 384. The texts read first make room."""
-
 
 class TextStates:
-    """States [tokens, hidden] by text. Not for two threads at once."""
+    """States [tokens, hidden] by text, at most so many megabytes (2^20 bytes): the texts used longest ago make room.
+    Safe between threads."""
 
-    def __init__(self) -> None:
+    def __init__(self, megabytes: int) -> None:
+        self.megabytes = megabytes
         self._states: dict[bytes, States] = {}
         self._bytes = 0
+        self._lock = threading.Lock()
 
     def keep(self, texts: Batch, states: States) -> None:
         """Keep the states [tokens of all texts, hidden]."""
-        for text, span in _spans(texts):
-            self._drop(text)
-            self._states[text] = states[span].copy()
-            self._bytes += self._states[text].nbytes
-        while self._bytes > MOST_BYTES:
-            self._drop(next(iter(self._states)))
+        with self._lock:
+            for text, span in _spans(texts):
+                self._drop(text)
+                self._states[text] = states[span].copy()
+                self._bytes += self._states[text].nbytes
+            while self._bytes > self.megabytes << 20:
+                self._drop(next(iter(self._states)))
 
-    def find(self, texts: Batch) -> States | None:
-        """The states [tokens of all texts, hidden], None if those of a text are gone."""
-        found = [self._states.get(text) for text, _ in _spans(texts)]
-        known = [states for states in found if states is not None]
-        return np.concatenate(known) if known and len(known) == len(found) else None
+    def fill(self, texts: Batch, states: States) -> NDArray[np.bool_]:
+        """Put what is known into `states` [tokens of all texts, hidden], and say which texts are not: bool [texts]."""
+        missing = np.zeros(len(texts), np.bool_)
+        with self._lock:
+            for place, (text, span) in enumerate(_spans(texts)):
+                known = self._states.pop(text, None)
+                if known is None:
+                    missing[place] = True
+                else:
+                    states[span] = self._states[text] = known
+        return missing
 
     def _drop(self, text: bytes) -> None:
         states = self._states.pop(text, None)
