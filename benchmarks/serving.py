@@ -58,7 +58,8 @@ def main() -> None:
         "throughput": {"clients": CLIENTS, **describe(THROUGHPUT, queries, tokenizer)},
         "lone": {},
     }
-    with Reranker.from_pretrained() as library, _server() as url:
+    # Every round reads its passages anew.
+    with Reranker.from_pretrained(passage_cache_mb=0) as library, _server(FINERANK_PASSAGE_CACHE_MB="0") as url:
         result["throughput"] |= asyncio.run(_throughput(library, url, queries, options.rounds))
     with Reranker.from_pretrained(cache="memory") as library, _server(FINERANK_CACHE="memory") as url:
         for name, workload in LONE.items():

@@ -117,6 +117,18 @@ def test_a_passage_read_before_is_not_read_again(late, pairs, dtype, monkeypatch
         assert score(reranker, 0, slice(5, 31)) == first[5:]
 
 
+def test_a_long_passage_is_cut_alike_beside_questions_of_like_length(late, real_texts):
+    def read(query: str, reranker: Reranker) -> tuple[bytes, bool]:
+        [pair] = reranker.encode(query, [" ".join(real_texts)]).pairs
+        assert len(pair) <= reranker.max_length
+        return pair.token_ids[pair.type_ids == 1].tobytes(), pair.truncated
+
+    with Reranker.from_pretrained(late, device="cpu") as reranker:
+        assert read("sort?", reranker) == read("how are lists sorted?", reranker)
+        assert read("sort?", reranker)[0] != read("how " * 40, reranker)[0]
+        assert all(read("how " * count, reranker)[1] for count in range(1, 150, 7))
+
+
 @NATIVE
 @pytest.mark.parametrize("dtype", ["int16", "fp32"])
 def test_the_whole_model_goes_on_from_where_the_early_exit_left(late, pairs, dtype, monkeypatch):

@@ -133,7 +133,7 @@ class _Run:
 
     def _open(self) -> Store:
         try:
-            store = Store.open(self._folder)
+            store = Store.open(self._folder, writing=True)
         except StoreNotFound:
             for source in self._ledger.unseen():  # the table is gone: nothing of what is recorded is there
                 self._ledger.forget(source)

@@ -41,6 +41,7 @@ _ENGINE_PLACE = re.compile(r"^lance error: |,? *\S*\.rs:\d+:\d+")
 _DELETED_AT_ONCE = 100
 _PROBES = 256  # partitions of the vectors' index that are searched: all of them below 2 million passages
 _INDEX_CACHE_MB, _METADATA_CACHE_MB = 256, 64  # LanceDB would take 6 GB and 1 GB
+_WRITING_CACHE_MB = 16  # for either, as nothing is searched
 _KEPT_VERSIONS = timedelta(minutes=1)
 """How long a reader may take for one search while another process writes."""
 
@@ -50,7 +51,6 @@ _TABLE_OPTIONS = {"new_table_enable_stable_row_ids": "true"}
 _WRITING_LIMITS = {
     "LANCE_DEFAULT_IO_BUFFER_SIZE": "4000000",  # bytes read ahead, in place of 2 GB
     "LANCE_DEFAULT_BATCH_SIZE": "512",  # rows, in place of 8,192
-    "LANCE_SHUFFLE_BATCH_BYTES": "16000000",  # of the vectors' index, sorted at once, in place of 128 MB
 }
 
 
@@ -96,27 +96,29 @@ class Store:
         self._table = table
 
     @classmethod
-    def open(cls, folder: Path) -> Self:
-        """The store in `folder`. Raises `StoreNotFound`, or `StoreError` if it is damaged."""
+    def open(cls, folder: Path, *, writing: bool = False) -> Self:
+        """The store in `folder`; `writing` spares the memory that makes searches quick. Raises `StoreNotFound`, or
+        `StoreError` if it is damaged."""
         if not (folder / f"{_TABLE}.lance").is_dir():
             raise StoreNotFound(f"{folder}: holds no store; make one with `finerank index DOCS --store {folder}`")
         with _faults_named(folder):
-            table = _connect(folder).open_table(_TABLE)
+            table = _connect(folder, writing=writing).open_table(_TABLE)
             made = _made(folder, table.schema.metadata or {})
         return cls(folder, table, made)
 
     @classmethod
     def create(cls, folder: Path, made: Made) -> Self:
-        """An empty store in `folder`, which is made if need be. Raises `StoreError`."""
+        """An empty store in `folder`, which is made if need be, opened for writing. Raises `StoreError`."""
         with _faults_named(folder):
             folder.mkdir(parents=True, exist_ok=True)
             # Made aside and moved: a table without its index would be a store that a search fails on.
             with TemporaryDirectory(prefix=".new-", dir=folder) as aside:
-                table = _connect(Path(aside)).create_table(_TABLE, schema=_schema(made), storage_options=_TABLE_OPTIONS)
+                connection = _connect(Path(aside), writing=True)
+                table = connection.create_table(_TABLE, schema=_schema(made), storage_options=_TABLE_OPTIONS)
                 table.create_index("terms", config=_full_text(), name="terms_idx")
                 del table
                 (Path(aside) / f"{_TABLE}.lance").rename(folder / f"{_TABLE}.lance")
-        return cls.open(folder)
+        return cls.open(folder, writing=True)
 
     @property
     def version(self) -> int:
@@ -202,10 +204,9 @@ def limit_writing() -> None:
         os.environ.setdefault(name, value)
 
 
-def _connect(folder: Path) -> Any:  # noqa: ANN401 - lancedb's connection
-    session = lancedb.Session(
-        index_cache_size_bytes=_INDEX_CACHE_MB << 20, metadata_cache_size_bytes=_METADATA_CACHE_MB << 20
-    )
+def _connect(folder: Path, *, writing: bool) -> Any:  # noqa: ANN401 - lancedb's connection
+    index_mb, metadata_mb = [_WRITING_CACHE_MB] * 2 if writing else (_INDEX_CACHE_MB, _METADATA_CACHE_MB)
+    session = lancedb.Session(index_cache_size_bytes=index_mb << 20, metadata_cache_size_bytes=metadata_mb << 20)
     return lancedb.connect(str(folder), read_consistency_interval=timedelta(0), session=session)
 
 

@@ -21,6 +21,9 @@ from finerank.scoring.tokenizer import load_tokenizer
 QUERY_SHARE = 3 / 4
 """The part of max_length a query may take: FlagEmbedding's query_max_length."""
 
+LATE_STEP = 32
+"""Late interaction leaves a passage a multiple of so many tokens: beside any short query it is cut alike, and known."""
+
 _CHARACTERS_PER_TOKEN = 16
 _CUT_MARGIN = 128  # a word cut short may become 100 pieces where WordPiece makes the whole one [UNK]
 _LONE_SURROGATES = re.compile("[\ud800-\udfff]")
@@ -66,14 +69,15 @@ class EncodedQuery:
 
 
 class PairEncoder:
-    """Builds the pairs of one model.
+    """Builds the pairs of one model, in which a passage may have a multiple of `step` tokens, if there is room for one.
 
     >>> encoder = PairEncoder(tokenizer, max_length=512)             # doctest: +SKIP
     >>> encoder.encode(encoder.encode_query("who?"), ["I", "you"])   # doctest: +SKIP
     """
 
-    def __init__(self, tokenizer: Tokenizer, max_length: int) -> None:
+    def __init__(self, tokenizer: Tokenizer, max_length: int, step: int = 1) -> None:
         self._tokenizer = tokenizer
+        self._step = step
         self._template = _Template.of(tokenizer)
         self.max_length = max_length
         self._query_length = min(int(max_length * QUERY_SHARE), max_length - len(self._template) - 1)
@@ -94,7 +98,7 @@ class PairEncoder:
 
     def shortened(self, max_length: int) -> "PairEncoder":
         """The same for shorter pairs. Raises `InvalidSetting` when there is no room in them."""
-        return PairEncoder(self._tokenizer, max_length)
+        return PairEncoder(self._tokenizer, max_length, self._step)
 
     def encode(self, query: EncodedQuery, passages: Sequence[str], room: int | None = None) -> list[EncodedPair]:
         """One pair a passage, each at most max_length tokens, and at most `room` of them the passage's."""
@@ -103,7 +107,8 @@ class PairEncoder:
 
     def passage_room(self, query: EncodedQuery) -> int:
         """How many tokens of a passage fit beside this query."""
-        return self.max_length - len(query.token_ids) - len(self._template)
+        room = self.max_length - len(query.token_ids) - len(self._template)
+        return room // self._step * self._step or room
 
     def read_length(self, query: EncodedQuery, passage: str) -> int:
         """How many characters of a passage are read beside this query."""
@@ -159,8 +164,9 @@ def open_encoder(files: ModelFiles, max_length: int) -> PairEncoder:
             f"{files.tokenizer}: makes {tokens} tokens, and config.json says {vocabulary}. They belong to different "
             "models; download both again."
         )
-    encoder = PairEncoder(tokenizer, max_length)
-    if is_late(files.config) and not encoder.types_differ:
+    late = is_late(files.config)
+    encoder = PairEncoder(tokenizer, max_length, LATE_STEP if late else 1)
+    if late and not encoder.types_differ:
         raise UnsupportedModel(
             f"{files.tokenizer}: for late interaction, and without token types for the two texts: its template has to "
             "give the query's tokens type 0 and the passage's type 1"
