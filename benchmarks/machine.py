@@ -6,9 +6,11 @@ import platform
 import shutil
 import subprocess
 from collections.abc import Iterable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from benchmarks.installed import versions
 from benchmarks.paths import ROOT, python
 
 _CPU_FEATURES = (
@@ -44,6 +46,17 @@ def commit() -> dict[str, Any]:
     """The commit checked out, and whether tracked files differ from it; empty outside a git checkout."""
     head = _output("git", "rev-parse", "HEAD")
     return {"id": head, "modified": bool(_output("git", "status", "--porcelain", "-uno"))} if head else {}
+
+
+def here() -> dict[str, Any]:
+    """When and where this process measures, and with what: the beginning of a result."""
+    return {
+        "measured": datetime.now(UTC).isoformat(timespec="seconds"),
+        "machine": machine(),
+        "commit": commit(),
+        "load_average_before": load_average(),
+        "versions": versions(),
+    }
 
 
 def installed(environment: str, requirements: Iterable[str]) -> dict[str, Any]:

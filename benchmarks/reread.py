@@ -8,14 +8,12 @@ A reranker that keeps no passages and one that does take turns. For the first qu
 import argparse
 import statistics
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
 from benchmarks import machine, report
-from benchmarks.installed import versions
 from benchmarks.workloads import QUESTIONS, WORKLOADS, build, describe, tokenizer_of
 from finerank import Reranker
 from finerank.scoring.model_files import find_model
@@ -33,11 +31,7 @@ def main() -> None:
     queries = build(workload, tokenizer)
     questions = list(QUESTIONS)[: 2 if options.quick else options.questions]
     result: dict[str, Any] = {
-        "measured": datetime.now(UTC).isoformat(timespec="seconds"),
-        "machine": machine.machine(),
-        "commit": machine.commit(),
-        "load_average_before": machine.load_average(),
-        "versions": versions(),
+        **machine.here(),
         "model": options.model,
         "workload": describe(workload, queries, tokenizer),
         "seconds": _measure(options.model, questions, queries[0][1]),

@@ -18,7 +18,6 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from datetime import UTC, datetime
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
@@ -28,7 +27,6 @@ import httpx
 from rich.console import Console
 
 from benchmarks import machine, report
-from benchmarks.installed import versions
 from benchmarks.workloads import Query, Workload, build, describe, tokenizer_of
 from finerank import Reranker
 from finerank.scoring.model_files import find_model
@@ -49,11 +47,7 @@ def main() -> None:
     tokenizer = tokenizer_of(find_model(DEFAULT_MODEL).tokenizer.parent)
     queries = build(THROUGHPUT.smaller() if options.quick else THROUGHPUT, tokenizer)
     result: dict[str, Any] = {
-        "measured": datetime.now(UTC).isoformat(timespec="seconds"),
-        "machine": machine.machine(),
-        "commit": machine.commit(),
-        "load_average_before": machine.load_average(),
-        "versions": versions(),
+        **machine.here(),
         "model": DEFAULT_MODEL,
         "throughput": {"clients": CLIENTS, **describe(THROUGHPUT, queries, tokenizer)},
         "lone": {},
