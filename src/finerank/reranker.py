@@ -334,8 +334,8 @@ class Reranker:
         return [replace(ranking, usage=replace(ranking.usage, seconds=seconds)) for ranking in rankings]
 
     def _put(self, query: str, instruction: str | None = None) -> str:
-        """The query, checked, as the template puts it to the model."""
-        parts = {"query": check_query(query), "instruction": instruction or ""}
+        """The query, checked, without white space around it, as the template puts it to the model."""
+        parts = {"query": check_query(query).strip(), "instruction": instruction or ""}
         if instruction and "{instruction}" not in self.settings.template:
             raise InvalidInput(
                 "instruction: this model takes none; leave it out, or set a template with {instruction} and {query}"

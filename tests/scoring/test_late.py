@@ -117,6 +117,14 @@ def test_a_passage_read_before_is_not_read_again(late, pairs, dtype, monkeypatch
         assert score(reranker, 0, slice(5, 31)) == first[5:]
 
 
+def test_white_space_around_a_query_changes_nothing(default_model):
+    with Reranker.from_pretrained(default_model, device="cpu") as reranker:
+        plain, spaced = (
+            reranker.rank(query, ["Hold it.", "A lamp."])[0].logit for query in ("reset it", " reset it \n")
+        )
+        assert plain == spaced
+
+
 def test_a_long_passage_is_cut_alike_beside_questions_of_like_length(late, real_texts):
     def read(query: str, reranker: Reranker) -> tuple[bytes, bool]:
         [pair] = reranker.encode(query, [" ".join(real_texts)]).pairs
