@@ -154,6 +154,30 @@ def test_what_the_indices_miss_is_indexed_though_nothing_changed(
     assert store.version == version
 
 
+def test_few_changes_are_found_and_leave_the_indices_until_they_are_many(index_docs, docs: Path, tmp_path: Path):
+    def unknown() -> int:
+        return int(store._table.index_stats("terms_idx").num_unindexed_rows)
+
+    for number in range(20):
+        lines = "\n".join(f'{{"text": "row {row} of file {number}"}}' for row in range(50))
+        (docs / f"rows-{number}.jsonl").write_text(lines, encoding="utf-8")
+    index_docs()
+    store = Store.open(tmp_path / "store")
+    assert unknown() == 0
+    (docs / "lamp.txt").write_text("The green lamp blinks.", encoding="utf-8")
+    index_docs()
+    assert unknown() == 1
+    assert [found.document.text for found in store.matching("lamp", 5)] == ["The green lamp blinks."]
+    (docs / "rows-7.jsonl").unlink()
+    index_docs()
+    assert unknown() == 0
+    assert store._table.stats()["fragment_stats"]["lengths"]["max"] == FILES + 1 + 19 * 50
+    for number in range(33):
+        (docs / "lamp.txt").write_text(f"The green lamp blinks {number} times.", encoding="utf-8")
+        index_docs([docs / "lamp.txt"])
+    assert unknown() < 10
+
+
 @pytest.mark.parametrize("batches", [1, 2, 4])
 def test_a_kill_leaves_a_store_that_works_and_the_next_run_goes_on(
     index_docs, docs: Path, tmp_path: Path, batches: int, monkeypatch: pytest.MonkeyPatch

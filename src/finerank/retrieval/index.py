@@ -14,7 +14,7 @@ from finerank.errors import InvalidSetting, StoreNotFound, UnreadableFile
 from finerank.retrieval.embed import Embedder
 from finerank.retrieval.ledger import open_ledger
 from finerank.retrieval.store import Made, Store, StoredPassage, limit_writing
-from finerank.scoring.allocator import return_free_memory, return_large_blocks
+from finerank.scoring.allocator import return_large_blocks
 from finerank.text.load import LoadedDocument, Report, find_files, load_file
 from finerank.text.passages import passages
 
@@ -118,13 +118,12 @@ class _Run:
         with open_ledger(self._folder) as self._ledger:
             self._store = self._open()
             self._sweep()
-            before = self._store.version
             for path in find_files(paths, self._problem, self._folder):
                 self._file(path)
             self._flush()
             self._remove_missing(paths)
-            if self._store.version != before or not self._store.optimised:  # as after a kill
-                self._optimise()
+            if not self._store.optimised:
+                self._store.optimise()
             files, total = self._ledger.totals()
         return Indexed(
             counts.added, counts.changed, counts.unchanged, counts.removed, counts.skipped, counts.passages,
@@ -211,18 +210,13 @@ class _Run:
             due = self._counts.passages // OPTIMISED_EACH > before // OPTIMISED_EACH
             self._waiting = []
             if due:
-                self._optimise()
+                self._store.optimise()
         replaced = [source for source, _, _ in self._complete if self._ledger.digest(source) is not None]
         self._ledger.record(self._complete)
         self._settle(replaced)
         self._ledger.finish(source for source, _, _ in self._complete)
         self._complete = []
         self._show()
-
-    def _optimise(self) -> None:
-        """The step that takes most memory begins with as little as can be."""
-        return_free_memory()
-        self._store.optimise()
 
     def _abandon(self, source: str) -> None:
         """Take back what was read of a file that turned out unreadable."""

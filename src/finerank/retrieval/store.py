@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Self
@@ -19,6 +20,7 @@ from finerank.errors import MissingExtra, StoreError, StoreNotFound
 from finerank.ranking import Document, Span
 from finerank.retrieval.embed import Vectors
 from finerank.retrieval.where import Filter
+from finerank.scoring.allocator import return_free_memory
 from finerank.text.terms import terms
 
 try:
@@ -39,7 +41,9 @@ _TABLE = "passages"
 _COLUMNS = ("id", "text", "source", "key", "heading", "start", "end", "page", "date", "metadata")
 _ENGINE_PLACE = re.compile(r"^lance error: |,? *\S*\.rs:\d+:\d+")
 _DELETED_AT_ONCE = 100
+_STALE, _FILES = 0.01, 32  # passages that the indices may be wrong about, files that a search may have to open
 _PROBES = 256  # partitions of the vectors' index that are searched: all of them below 2 million passages
+_SAMPLED = 32  # vectors a partition that it is laid out from, in place of 256: as all are searched, it matters little
 _INDEX_CACHE_MB, _METADATA_CACHE_MB = 256, 64  # LanceDB would take 6 GB and 1 GB
 _WRITING_CACHE_MB = 16  # for either, as nothing is searched
 _KEPT_VERSIONS = timedelta(minutes=1)
@@ -51,6 +55,8 @@ _TABLE_OPTIONS = {"new_table_enable_stable_row_ids": "true"}
 _WRITING_LIMITS = {
     "LANCE_DEFAULT_IO_BUFFER_SIZE": "4000000",  # bytes read ahead, in place of 2 GB
     "LANCE_DEFAULT_BATCH_SIZE": "512",  # rows, in place of 8,192
+    "LANCE_SHUFFLE_BATCH_BYTES": "8000000",  # of the vectors' index sorted at once, in place of 128 MB
+    "LANCE_SHUFFLE_MAX_PRELOADED_OFFSETS_BYTES": "1",
 }
 
 
@@ -128,9 +134,14 @@ class Store:
 
     @property
     def optimised(self) -> bool:
-        """Whether the indices know every passage. Searches find those they do not know too, by reading them."""
+        """Whether few passages are unknown to the indices, or deleted and still in them, and few files hold them all.
+        Searches find what the indices do not know too, by reading it."""
         with _faults_named(self.folder):
-            return bool(self._table.index_stats("terms_idx").num_unindexed_rows == 0)
+            unknown = self._table.index_stats("terms_idx").num_unindexed_rows
+            stats = self._table.stats()
+        rows, files = stats["num_rows"], stats["fragment_stats"]["num_fragments"]
+        deleted = stats["fragment_stats"]["lengths"]["mean"] * files - rows
+        return bool(unknown + deleted <= _STALE * rows and files <= _FILES)
 
     def __len__(self) -> int:
         with _faults_named(self.folder):
@@ -171,15 +182,23 @@ class Store:
         """Bring the indices up to date, join small files, and forget versions no reader has any more."""
         with _faults_named(self.folder):
             # Built anew in bounded memory and found as built by `optimize`, which would read and merge all of it.
-            if len(self) >= INDEXED_FROM:
-                self._index_vectors()
-            self._table.create_index("terms", config=_full_text(), name="terms_idx", replace=True)
-            self._table.optimize(cleanup_older_than=_KEPT_VERSIONS)
+            steps = [self._index_vectors] if len(self) >= INDEXED_FROM else []
+            for step in [*steps, self._index_words, self._join_files]:
+                return_free_memory()  # each takes much: it begins with as little as can be
+                step()
+            return_free_memory()
+
+    def _index_words(self) -> None:
+        self._table.create_index("terms", config=_full_text(), name="terms_idx", replace=True)
+
+    def _join_files(self) -> None:
+        self._table.optimize(cleanup_older_than=_KEPT_VERSIONS)
 
     def _index_vectors(self) -> None:
         """An index in two bits a dimension, or in eight where the engine cannot do with two."""
         two = self.made.dimensions % 8 == 0
-        config = IvfRq(distance_type="cosine", num_bits=2) if two else IvfSq(distance_type="cosine")
+        kind = partial(IvfRq, num_bits=2) if two else IvfSq
+        config = kind(distance_type="cosine", sample_rate=_SAMPLED)
         try:
             self._table.create_index("vector", config=config, name="vector_idx", replace=True)
         except (OSError, RuntimeError, ValueError) as error:
@@ -248,7 +267,7 @@ def _full_text() -> FTS:
         ascii_folding=False,
         max_token_length=None,
         with_position=False,
-        memory_limit=64,  # MB, while it is built, shared by the workers: one a core unless said
+        memory_limit=16,  # MB, while it is built, shared by the workers: one a core unless said
         num_workers=2,
     )
 
