@@ -20,6 +20,7 @@ class RunningServer:
     def __init__(self, load: Callable[[str], Reranker], state_dir: Path, **settings: object) -> None:
         self._server = Server("stub", load, ServeSettings(port=0, state_dir=str(state_dir), **settings))
         self.url = self._server.url
+        self.address = "127.0.0.1", httpx.URL(self.url).port
         self.application = self._server.application
         self.http = httpx.Client(base_url=self.url, timeout=30, trust_env=False)
         self._thread = threading.Thread(target=self._server.run, daemon=True)

@@ -1,5 +1,7 @@
 """The server over HTTP: what it answers when all is well."""
 
+import codecs
+import gzip
 import json
 import re
 from collections.abc import Iterator
@@ -235,3 +237,28 @@ def test_other_models_answer_to_their_names(start_server) -> None:
 def test_no_documents(server, path: str, status: int) -> None:
     """An empty ranking in finerank's own API, as in the library; an error where the original makes it one."""
     assert server.http.post(path, json={"query": "q", "documents": []}).status_code == status
+
+
+def test_a_body_that_is_compressed_is_refused_by_name_and_a_byte_order_mark_is_read(server) -> None:
+    body = json.dumps(NATIVE).encode()
+    packed = server.http.post("/api/rerank", content=gzip.compress(body), headers={"content-encoding": "gzip"})
+    assert packed.status_code == 422
+    assert "Content-Encoding: 'gzip'" in packed.json()["error"]["message"]
+    assert server.http.post("/api/rerank", content=codecs.BOM_UTF8 + body).status_code == 200
+
+
+def test_a_tag_in_a_header_is_read_as_utf_8(start_server) -> None:
+    server = start_server()
+    server.http.post("/v2/rerank", json=NATIVE, headers={"x-finerank-tag": "日本".encode()})
+    server.http.post("/api/rerank", json={**NATIVE, "tag": "日本"})
+    scopes = re.findall(r"finerank_ranking_requests(.*)", server.http.get("/metrics").text)
+    assert '{model="OverlapBackend",tag="日本"} 2.0' in scopes
+
+
+@pytest.mark.parametrize("prefix", ["infinity", "tei", "vllm"])
+def test_health_is_there_behind_a_prefix(server, prefix: str) -> None:
+    assert server.http.get(f"/{prefix}/health").json() == server.http.get("/health").json()
+
+
+def test_a_scrape_does_not_count_itself(server) -> None:
+    assert "finerank_requests_in_flight 0.0" in server.http.get("/metrics").text

@@ -1,9 +1,11 @@
 """The server over HTTP when something is too much, too late, broken, or about to end."""
 
+import socket
 import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import httpx
@@ -193,6 +195,35 @@ def test_failing_open_gives_the_callers_order_back_and_says_so(start_server, gat
     invalid = server.http.post("/api/rerank", json={"query": "", "documents": DOCUMENTS})
     assert invalid.status_code == 422
     assert server.http.get("/api/health/ranking").json()["requests"] == 0
+    kind = "failed" if fault == "failed" else "timeout"
+    assert f'finerank_errors_total{{kind="{kind}"}} 2.0' in server.http.get("/metrics").text
+
+
+@pytest.mark.parametrize("path", ["/v2/rerank", "/api/explain"])
+def test_a_body_that_stalls_is_given_up_and_leaves_room_for_others(start_server, path) -> None:
+    server = start_server(max_requests=1, timeout_s=0.5)
+    with socket.create_connection(server.address, timeout=10) as stalled:
+        stalled.sendall(f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99\r\n\r\n{{".encode())
+        server.until(lambda: server.application.gate.inside == 1)
+        assert server.http.post("/v2/rerank", json=BODY).status_code == 429
+        answer = stalled.recv(4096).decode()
+        assert " 504 " in answer.partition("\r\n")[0]
+        assert "did not arrive within 0.5 s" in answer
+    assert server.http.post("/v2/rerank", json=BODY).status_code == 200
+
+
+def test_headers_that_do_not_end_close_the_connection(server) -> None:
+    with socket.create_connection(server.address, timeout=10) as endless:
+        endless.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\nX: ")
+        with pytest.raises(ConnectionError):
+            endless.sendall(b"a" * 100_000_000)
+    for size, status in ((50_000, 200), (300_000, 400)):
+        with socket.create_connection(server.address, timeout=10) as long:
+            long.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\n")
+            time.sleep(0.1)
+            with suppress(OSError):
+                long.sendall(b"X: " + b"a" * size + b"\r\n\r\n")
+            assert long.recv(4096).startswith(f"HTTP/1.1 {status} ".encode())
 
 
 def test_shutdown_finishes_what_was_accepted_and_refuses_the_rest(start_server, gated, together) -> None:

@@ -102,6 +102,22 @@ def test_a_signal_lets_requests_finish(processes, tmp_path, right) -> None:
     assert server.process.wait(20) == 0
 
 
+def test_a_second_signal_does_not_wait_and_says_so(processes, tmp_path) -> None:
+    processes.append(Process(tmp_path, shutdown_s=60))
+    server = processes[0]
+    with ThreadPoolExecutor(4) as pool:
+        long = [f"{passage} Line {number}." * 20 for passage in PASSAGES for number in range(10)]
+        asked = [pool.submit(server.rank, question, long) for question in QUESTIONS[:2]]
+        time.sleep(1)
+        for _ in range(2):
+            server.process.send_signal(signal.SIGTERM)
+            time.sleep(0.3)
+        answers = [one.result() for one in asked]
+    assert {answer.status_code for answer in answers} == {503}
+    assert all("retry-after" in answer.headers for answer in answers)
+    server.process.wait(20)
+
+
 def test_a_kill_in_mid_load_and_a_restart(processes, tmp_path, right) -> None:
     processes.append(Process(tmp_path))
     first = processes[0]

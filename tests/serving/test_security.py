@@ -38,6 +38,7 @@ def test_a_network_is_not_served_without_a_key(tmp_path) -> None:
         {"authorization": "bearer  sesame"},
         {"authorization": "sesame"},
         {"x-api-key": "sesame"},
+        {"authorization": "Basic a proxy's", "x-api-key": "sesame"},
     ],
 )
 def test_a_key_may_be_shown_in_several_ways(headers) -> None:
@@ -72,6 +73,7 @@ def test_what_needs_a_key_and_what_does_not(start_server) -> None:
         answer = server.http.post(path, json=BODY)
         assert answer.status_code == 401
         assert field in answer.json()
+        assert answer.headers["www-authenticate"] == "Bearer"
     server.http.headers["authorization"] = "sesame"
     assert server.http.post("/api/rerank", json=BODY).status_code == 200
     assert server.http.get("/metrics").status_code == 200
@@ -93,6 +95,7 @@ def test_other_origins_may_not_call_unless_told(start_server) -> None:
     # an origin that may call, may read errors too
     wrong = opened.post("/api/rerank", json={}, headers={"origin": "https://app.example"})
     assert wrong.headers["access-control-allow-origin"] == asking["origin"]
+    assert "retry-after" in wrong.headers["access-control-expose-headers"]
 
 
 def test_the_page_runs_only_its_own_scripts(server) -> None:

@@ -68,6 +68,7 @@ def serve(
 ) -> None:
     """Serve a model: the APIs of Cohere, Jina, Voyage, TEI, infinity, vLLM and others, and a page at /."""
     try:
+        from finerank.scoring.model_files import check_name
         from finerank.serving.log import log_json
         from finerank.serving.server import Server
     except ImportError as error:
@@ -95,6 +96,8 @@ def serve(
         low_score=low_score,
         alert_webhook=alert_webhook,
     )
+    for name in serving.more_models:  # the first is loaded at once, these when they are asked for
+        check_name(name)
     engine = {
         "revision": revision,
         "backend": backend,

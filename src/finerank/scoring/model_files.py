@@ -174,6 +174,14 @@ def find_model(
     return _describe(name, folder, choice, headless)
 
 
+def check_name(model: str) -> None:
+    """Raises `ModelNotFound` for what cannot be a model's name; what the hub has is not asked."""
+    path = Path(model).expanduser()
+    here = path.is_file() if path.suffix == ".onnx" else path.is_dir() or (EMBEDDED_DIR / model).is_dir()
+    if not here and not _HUB_ID.fullmatch(model):
+        raise ModelNotFound(_nowhere(model))
+
+
 def embedded_models() -> list[str]:
     """The names of the rerankers that ship inside the package."""
     return sorted(graph.parent.name for graph in EMBEDDED_DIR.glob("*/model*.onnx"))

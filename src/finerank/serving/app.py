@@ -25,7 +25,7 @@ from finerank.serving.keys import Keys
 from finerank.serving.models import Load, ServedModel, ServedModels
 from finerank.serving.openapi import openapi
 from finerank.serving.own import OwnApi
-from finerank.serving.rank import RankEndpoint
+from finerank.serving.rank import DEGRADED, RankEndpoint
 from finerank.serving.service import RerankService
 from finerank.serving.tracing import open_tracer
 from finerank.settings import RagSettings, ServeSettings, cache_dir
@@ -91,8 +91,12 @@ class Application:
             async with asyncio.timeout(self.settings.shutdown_s):
                 await self.gate.emptied()
         except TimeoutError:
-            logger.warning("requests given up", extra={"requests": self.gate.inside})
-            self.models.abort(Unavailable("the server has shut down; send the request to another", retry_after_s=5))
+            self.give_up()
+
+    def give_up(self) -> None:
+        """Answer those inside that the server has shut down."""
+        logger.warning("requests given up", extra={"requests": self.gate.inside})
+        self.models.abort(Unavailable("the server has shut down; send the request to another", retry_after_s=5))
 
     def _open_store(self, rag: RagSettings | None) -> "AskApi | None":
         if self.settings.store is None:
@@ -127,6 +131,7 @@ class Application:
                     allow_origins=self.settings.cors_origins,
                     allow_methods=["GET", "POST"],
                     allow_headers=["*"],
+                    expose_headers=["retry-after", "x-request-id", DEGRADED],
                 )
             )
         return middleware

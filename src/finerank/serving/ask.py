@@ -84,8 +84,7 @@ class AskApi:
         with ExitStack() as visit:
             try:
                 self._keys.check(request.headers)
-                max_bytes = self._service.settings.max_body_mb * 10**6
-                body = await read_body(request, visit.enter_context(self._gate.enter()), max_bytes)
+                body = await read_body(request, visit.enter_context(self._gate.enter()), self._service.settings)
                 asked = read(AskRequest, decode_json(body))
                 return Stream(self._events(asked.question, Filter.parse(asked.where)), visit.pop_all())
             except ClientDisconnect:

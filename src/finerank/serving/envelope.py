@@ -5,6 +5,7 @@ import re
 import time
 import uuid
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -73,7 +74,7 @@ class Envelope:
 
         start = time.perf_counter()
         try:
-            with self._monitor.in_flight():
+            with nullcontext() if scope["path"] == "/metrics" else self._monitor.in_flight():
                 await self._app(scope, receive, send_with_headers)
         finally:
             self._tell(scope, exchange, time.perf_counter() - start)

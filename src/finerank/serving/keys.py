@@ -35,14 +35,12 @@ class Keys:
                     "(api_keys_file) to open it to other names"
                 )
             return
-        shown = headers.get("authorization") or headers.get("x-api-key") or ""
-        scheme, _, rest = shown.partition(" ")
-        digest = _digest(rest.strip() if scheme.lower() == "bearer" else shown.strip())
-        matches = [hmac.compare_digest(digest, known) for known in self._digests]  # all of them: no early end
+        shown = [headers[name] for name in ("authorization", "x-api-key") if headers.get(name)]
+        digests = [_digest(_key(header)) for header in shown]
+        # All of them: no early end.
+        matches = [hmac.compare_digest(digest, known) for digest in digests for known in self._digests]
         if not any(matches):
-            raise Unauthorized(
-                "a key is needed, as `Authorization: Bearer KEY`" if not shown else "this key is not known"
-            )
+            raise Unauthorized("this key is not known" if shown else "a key is needed, as `Authorization: Bearer KEY`")
 
     def check_administrator(self, headers: Mapping[str, str]) -> None:
         """As `check`; and where no keys are set nobody may."""
@@ -73,6 +71,11 @@ def _read(path: Path) -> list[str]:
     if not keys:
         raise InvalidSetting(f"api_keys_file={str(path)!r}: holds no key; put one on each line")
     return keys
+
+
+def _key(header: str) -> str:
+    scheme, _, rest = header.partition(" ")
+    return (rest if scheme.lower() == "bearer" else header).strip()
 
 
 def _digest(key: str) -> bytes:

@@ -17,7 +17,7 @@ from finerank.errors import InvalidInput, NotFound
 from finerank.evaluation.keyword_traps import load_traps, trap_languages
 from finerank.explain import Explanation, Piece
 from finerank.serving.bodies import BaselineRequest, ExplainRequest, ModelRequest, OverlapRequest
-from finerank.serving.dialects import native
+from finerank.serving.dialects import PREFIXES, native
 from finerank.serving.dialects.body import read
 from finerank.serving.dialects.models import AUTH_ROUTES, GET_ROUTES, MODEL_ROUTES, xinference_auth
 from finerank.serving.envelope import exchange_of
@@ -69,6 +69,7 @@ class OwnApi:
             Route("/api/model", self._guarded(self._model, administrator=True), methods=["POST"]),
             *(Route(path, self._asks_for_keys, methods=["GET"]) for path in AUTH_ROUTES),
             *(Route(f"/health{which}", self._health, methods=["GET"]) for which in ("", "/live", "/ready")),
+            *(Route(f"/{prefix}/health", self._health, methods=["GET"]) for prefix in PREFIXES),
         ]
 
     @property
@@ -89,8 +90,7 @@ class OwnApi:
                 if not gated:
                     return await answer(request)
                 with self._gate.enter() as visit:
-                    max_bytes = self._service.settings.max_body_mb * 10**6
-                    request.state.body = await read_body(request, visit, max_bytes)
+                    request.state.body = await read_body(request, visit, self._service.settings)
                     return await unless_hung_up(request, answer(request))
             except ClientDisconnect:
                 return Response(status_code=HUNG_UP)

@@ -7,7 +7,7 @@ from dataclasses import replace
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
-from finerank.errors import RequestTooLarge
+from finerank.errors import DeadlineExceeded, RequestTooLarge, Unauthorized
 from finerank.ranking import Usage
 from finerank.serving.dialects import dialect_for, native
 from finerank.serving.dialects.dialect import Dialect
@@ -41,7 +41,7 @@ class RankEndpoint:
         with ExitStack() as visit:
             try:
                 self._keys.check(request.headers)
-                body = await read_body(request, visit.enter_context(self._gate.enter()), self._max_bytes)
+                body = await read_body(request, visit.enter_context(self._gate.enter()), self._service.settings)
                 value = decode_json(body)
                 exchange.dialect, dialect = dialect_for(self._path, value, request.headers.get("x-finerank-dialect"))
                 requests = tuple(self._tagged(request, one) for one in dialect.parse(value))
@@ -54,10 +54,6 @@ class RankEndpoint:
                 return Response(status_code=HUNG_UP)
             except Exception as error:  # noqa: BLE001 - every failure is told in the caller's dialect
                 return refuse(self._service, dialect, error)
-
-    @property
-    def _max_bytes(self) -> int:
-        return self._service.settings.max_body_mb * 10**6
 
     async def _answer(
         self,
@@ -74,7 +70,8 @@ class RankEndpoint:
         )
 
     def _tagged(self, request: Request, one: RerankRequest) -> RerankRequest:
-        tag = one.tag or request.headers.get("x-finerank-tag")
+        header = request.headers.get("x-finerank-tag", "").encode("latin-1").decode("utf-8", "replace")
+        tag = one.tag or header
         return replace(one, tag=tag[:64] if tag else None)
 
     def _log_text(self, exchange: Exchange, requests: tuple[RerankRequest, ...]) -> None:
@@ -105,8 +102,10 @@ def refuse(service: RerankService, dialect: Dialect, error: Exception) -> Respon
     told = problem(service, error)
     status, body = dialect.render_error(told)
     headers = {} if told.retry_after_s is None else {"retry-after": str(told.retry_after_s)}
-    if isinstance(error, RequestTooLarge):
+    if isinstance(error, (RequestTooLarge, DeadlineExceeded)):
         headers["connection"] = "close"  # what is left of the body is not read
+    if isinstance(error, Unauthorized):
+        headers["www-authenticate"] = "Bearer"
     return JSONResponse(body, status, headers)
 
 

@@ -1,6 +1,7 @@
 """What comes in over HTTP: a body within its limits, a deadline, and the end of a caller who hangs up."""
 
 import asyncio
+import codecs
 import math
 from collections.abc import Coroutine
 from typing import TypeVar
@@ -8,8 +9,9 @@ from typing import TypeVar
 import pydantic_core
 from starlette.requests import ClientDisconnect, Request
 
-from finerank.errors import InvalidInput, RequestTooLarge
+from finerank.errors import DeadlineExceeded, InvalidInput, RequestTooLarge
 from finerank.serving.gate import Visit
+from finerank.settings import ServeSettings
 
 Result = TypeVar("Result")
 
@@ -17,24 +19,33 @@ HUNG_UP = 499
 """The status that the log gives a caller who did not wait for the answer, as nginx does."""
 
 
-async def read_body(request: Request, visit: Visit, max_bytes: int) -> bytes:
-    """The whole body. Raises `RequestTooLarge` as soon as it is, `ClientDisconnect` if it never ends."""
+async def read_body(request: Request, visit: Visit, settings: ServeSettings) -> bytes:
+    """The whole body. Raises `RequestTooLarge` as soon as it is, `DeadlineExceeded` if it takes longer than a request
+    may, `ClientDisconnect` if it never ends."""
+    max_bytes = settings.max_body_mb * 10**6
     announced = request.headers.get("content-length", "0")
     if announced.isdigit() and int(announced) > max_bytes:
         raise _too_large(max_bytes)
+    encoding = request.headers.get("content-encoding", "identity")
+    if encoding != "identity":
+        raise InvalidInput(f"Content-Encoding: {encoding!r} is not read here; send the body as it is")
     parts: list[bytes] = []
-    async for part in request.stream():
-        visit.hold(len(part))
-        if visit.held > max_bytes:
-            raise _too_large(max_bytes)
-        parts.append(part)
+    try:
+        async with asyncio.timeout(settings.timeout_s):
+            async for part in request.stream():
+                visit.hold(len(part))
+                if visit.held > max_bytes:
+                    raise _too_large(max_bytes)
+                parts.append(part)
+    except TimeoutError as error:
+        raise DeadlineExceeded(f"the body did not arrive within {settings.timeout_s:g} s", retry_after_s=1) from error
     return b"".join(parts)
 
 
 def decode_json(body: bytes) -> object:
     """The body's JSON value. Raises `InvalidInput`."""
     try:
-        return pydantic_core.from_json(body, allow_inf_nan=False)
+        return pydantic_core.from_json(body.removeprefix(codecs.BOM_UTF8), allow_inf_nan=False)
     except (ValueError, RecursionError) as error:
         raise InvalidInput(f"the body: not JSON: {error}") from None
 

@@ -6,6 +6,7 @@ import socket
 from types import FrameType
 
 import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from finerank.errors import FinerankError, InvalidSetting
 from finerank.serving.app import Application
@@ -18,6 +19,10 @@ logger = logging.getLogger("finerank")
 
 BACKLOG = 2048
 """Connections that wait to be accepted: a burst is answered 429, not refused by the kernel."""
+
+
+HEAD_BYTES = 1 << 16
+"""What a request line and headers may take; a connection that sends more before they end is closed."""
 
 
 class Server:
@@ -39,6 +44,7 @@ class Server:
         """
         config = uvicorn.Config(
             self.application.asgi,
+            http=_Protocol,
             log_config=None,
             access_log=False,
             server_header=False,
@@ -59,6 +65,28 @@ class Server:
         self.application.gate.close()
 
 
+class _Protocol(HttpToolsProtocol):
+    """HTTP whose headers end: the parser would keep any number of them."""
+
+    _head: int | None = None
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._head = 0
+
+    def on_headers_complete(self) -> None:
+        self._head = None
+        super().on_headers_complete()
+
+    def data_received(self, data: bytes) -> None:
+        if self._head is not None:
+            self._head += len(data)
+            if self._head > HEAD_BYTES:
+                self.send_400_response("The headers are too long.")
+                return
+        super().data_received(data)
+
+
 class _Stoppable(uvicorn.Server):
     """Stops in two steps: first no request is let in, and /health says so; then, all being answered, it ends."""
 
@@ -67,15 +95,19 @@ class _Stoppable(uvicorn.Server):
         self._application = application
         self._failures = failures
         self._draining: asyncio.Task[None] | None = None
+        self._hurried = False
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         if self._application.gate.closed:
+            self._hurried = True
             super().handle_exit(sig, frame)
         self._application.gate.close()
 
     async def on_tick(self, counter: int) -> bool:
         if self._application.gate.closed and self._draining is None:
             self._draining = asyncio.create_task(self._application.drain())
+        if self._hurried:
+            self._application.give_up()
         if self._failures or (self._draining is not None and self._draining.done()):
             self.should_exit = True
         return await super().on_tick(counter)

@@ -158,8 +158,10 @@ class RerankService:
 
     def _own_order(self, requests: Sequence[RerankRequest], error: Exception) -> list[Answer]:
         """The caller's own order, if the settings allow that for this error; else the error."""
-        if not self.settings.fail_open or problem_of(error).kind not in FAIL_OPEN:
+        kind = problem_of(error).kind
+        if not self.settings.fail_open or kind not in FAIL_OPEN:
             raise error
+        self.monitor.refused(kind)
         logger.warning("failed open", extra={"error": str(error)})
         reason = f"not reranked, this is the order given: {error}"
         name = self.models.named(requests[0].model).name

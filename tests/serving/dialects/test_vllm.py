@@ -2,7 +2,7 @@ import pytest
 
 from finerank.errors import InvalidInput
 from finerank.ranking import Document
-from finerank.serving.dialects import vllm
+from finerank.serving.dialects import dialect_for, superset, vllm
 from finerank.serving.request import Problem, RerankRequest
 
 
@@ -36,6 +36,15 @@ def test_a_request_is_read():
             raw_scores=True,
         ),
     )
+
+
+@pytest.mark.parametrize("name", ["use_activation", "activation", "softmax"])
+def test_logits_are_asked_for_by_every_name_it_has_had(name):
+    (request,) = vllm.parse({"query": "q", "documents": ["a"], name: False})
+    assert request.raw_scores
+    assert dialect_for("/v2/rerank", {"query": "q", "documents": ["a"], name: False})[0] == "vllm"
+    (shared,) = superset.parse({"query": "q", "documents": ["a"], name: False})
+    assert shared.raw_scores
 
 
 @pytest.mark.parametrize("top_n", [0, -1, None])

@@ -57,7 +57,8 @@ class Route:
 SHARED: Fields = (("texts", "tei"), ("top_k", "voyage"), ("truncation", "voyage"), ("rank_fields", "cohere_v1"))
 """At a path that many APIs share, the fields that only one of them has."""
 VLLM_ONLY: Fields = tuple(
-    (field, "vllm") for field in ("truncate_prompt_tokens", "truncation_side", "use_activation", "instruction")
+    (field, "vllm")
+    for field in ("truncate_prompt_tokens", "truncation_side", "use_activation", "activation", "softmax", "instruction")
 )
 LLAMACPP = Route("llamacpp", "Rank as llama.cpp's server does", (("texts", "llamacpp_texts"),))
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Annotated
 
-from pydantic import BaseModel, Field, JsonValue
+from pydantic import AliasChoices, BaseModel, Field, JsonValue
 
 from finerank.ranking import Document
 from finerank.serving.request import PROBLEMS, Answer, Problem
@@ -20,6 +20,13 @@ TopN = Annotated[int | None, Field(ge=1, description="how many results; all if l
 AnyTopN = Annotated[int | None, Field(description="how many results; 0 or less is all")]
 ReturnDocuments = Annotated[bool | None, Field(description="send the documents back")]
 Instruction = Annotated[str | None, Field(description="what the query is for, if the model reads instructions")]
+UseActivation = Annotated[
+    bool | None,
+    Field(
+        validation_alias=AliasChoices("use_activation", "activation", "softmax"),
+        description="vLLM: false gives logits in the place of scores; activation and softmax are its older names",
+    ),
+]
 MaxChunks = Annotated[int | None, Field(ge=1, description="1 cuts a long document; more scores it in passages")]
 
 NAMES = {

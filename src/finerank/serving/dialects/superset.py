@@ -20,6 +20,7 @@ from finerank.serving.dialects.shapes import (
     ObjectResult,
     ReturnDocuments,
     Tokens,
+    UseActivation,
     nested_error,
     rows,
     tokens,
@@ -35,7 +36,7 @@ class SupersetRequest(Body):
     return_documents: ReturnDocuments = True
     instruction: Instruction = None
     raw_scores: Annotated[bool, Field(description="infinity: logits in the place of scores")] = False
-    use_activation: Annotated[bool | None, Field(description="vLLM: false gives logits")] = None
+    use_activation: UseActivation = None
     truncate_prompt_tokens: Annotated[
         int | None, Field(ge=-1, description="vLLM: cut each pair to so many tokens; -1 is the model's length")
     ] = None

@@ -16,6 +16,7 @@ from finerank.serving.dialects.shapes import (
     NestedError,
     Score,
     Tokens,
+    UseActivation,
     nested_error,
     rows,
     tokens,
@@ -52,7 +53,7 @@ class VllmOptions(Body):
     max_tokens_per_query: Annotated[
         int | None, Field(ge=0, le=0, description="a query is cut at three quarters of the model's length only")
     ] = None
-    use_activation: Annotated[bool | None, Field(description="false gives logits in the place of scores")] = None
+    use_activation: UseActivation = None
     instruction: Instruction = None
 
 

@@ -98,7 +98,8 @@ function take(mine, event, data) {
 function settle() {
   showBusy();
   if (shown === run && !run.answer) drawText();
-  const said = run.answer ? t("ask.live.done", { how: t(`ask.kind.${run.answer.kind}`, { name: run.answer.generator }) }) : "";
+  const how = run.answer ? t(`ask.kind.${run.answer.kind}`, { name: run.answer.generator }) : "";
+  const said = run.answer && run.answer.kind !== "unknown" ? t("ask.live.done", { how }) : how;
   parts.live.textContent = said || (run.abort.signal.aborted ? t("live.stopped") : "");
 }
 
