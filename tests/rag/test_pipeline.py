@@ -1,5 +1,6 @@
 """The funnel: what it finds, orders, merges, drops, answers and remembers."""
 
+import sqlite3
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from finerank.rag.answer_cache import AnswerCache
 from finerank.rag.gate import Effect, Evidence
 from finerank.rag.pipeline import UNKNOWN, UNKNOWN_IN_CHINESE, CacheKey
 from finerank.rag.results import Answer, Search, Stage, answer_from_json, answer_json
-from finerank.ranking import Ranking
+from finerank.ranking import RankedDocument, Ranking
 from finerank.settings import DEFAULT_MODEL
 from finerank.testing import OverlapBackend, ScriptedGenerator, stub_reranker
 
@@ -113,6 +114,18 @@ def test_a_ranker_that_fails_leaves_the_first_order_and_says_so(make_pipeline):
     found = make_pipeline(light=broken).search(QUESTION)
     assert found.decision.order == "rerank"
     assert "no memory" in found.notes[0]
+
+
+def test_a_ranker_that_failed_open_leaves_the_first_order_too(make_pipeline):
+    class FailsOpen:
+        def rank(self, query, documents, *, top_n=None):
+            results = tuple(RankedDocument(each, 0.0, 0.0, n, n + 1) for n, each in enumerate(documents))
+            return Ranking(results, "m", degraded="not reranked, this is the order given: it broke")
+
+    found = make_pipeline(ranker=FailsOpen(), settings={"threshold": 0.3}).search(QUESTION)
+    assert texts(found) == list(TEXTS)
+    assert found.decision.order == "keep"
+    assert "it broke" in found.notes[0]
 
 
 def test_without_a_generator_the_answer_is_the_best_sentences(make_pipeline):
@@ -255,3 +268,31 @@ def test_an_answer_survives_its_json(make_pipeline):
     assert answer_json(answer_from_json(answer_json(answer))) == {
         name: value for name, value in answer_json(answer).items() if name != "search"
     }
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("how do routers work?", "How do router work", True),
+        ("where was Martin born?", "where was Martina born?", False),
+        ("what is .NET?", "what is net?", False),
+        ("???", "?!", True),
+    ],
+)
+def test_which_questions_are_the_same(make_pipeline, tmp_path: Path, one: str, other: str, same: bool):
+    answers = CacheKey(AnswerCache(tmp_path / "answers.sqlite", 60), lambda: 1)
+    pipeline = make_pipeline(answers=answers)
+    assert not pipeline.ask(one).cached
+    again = pipeline.ask(other)
+    assert (again.cached, again.notes) == (same, ())
+
+
+def test_an_answer_kept_by_another_version_is_no_answer(make_pipeline, tmp_path: Path):
+    path = tmp_path / "answers.sqlite"
+    pipeline = make_pipeline(answers=CacheKey(AnswerCache(path, 60), lambda: 1))
+    pipeline.ask(QUESTION)
+    with sqlite3.connect(path) as connection:
+        connection.execute("UPDATE answers SET answer = '{}'")
+    again = pipeline.ask(QUESTION)
+    assert (again.cached, again.notes) == (False, ())
+    assert pipeline.ask(QUESTION).cached

@@ -37,6 +37,22 @@ def test_strong_passages_are_kept_whatever_the_rules_say():
     assert reasons(*rules, score=0.7) == []
 
 
+def test_age_is_counted_from_now(monkeypatch: pytest.MonkeyPatch):
+    class Clock(datetime):
+        year_now = 2024
+
+        @classmethod
+        def now(cls, tz=None):
+            return datetime(cls.year_now, 6, 1, tzinfo=tz)
+
+    monkeypatch.setattr("finerank.rag.rules.datetime", Clock)
+    rules = parse_rules([{"drop": "older", "years": 2}])
+    found = [FoundPassage(OLD, 1, 1, 0.5)]
+    assert apply_rules(found, rules, below=0.7)[1] == []
+    Clock.year_now = 2026
+    assert len(apply_rules(found, rules, below=0.7)[1]) == 1
+
+
 @pytest.mark.parametrize(
     ("table", "complaint"),
     [

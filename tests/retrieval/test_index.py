@@ -13,9 +13,11 @@ import pytest
 
 from finerank.errors import InvalidSetting, StoreError, StoreLocked
 from finerank.retrieval import index as index_module
+from finerank.retrieval.embed import StaticEmbedder
 from finerank.retrieval.index import Cutting
 from finerank.retrieval.ledger import open_ledger
 from finerank.retrieval.store import Made, Store
+from finerank.scoring.model_files import EMBEDDED_DIR
 from finerank.testing import TermsEmbedder
 
 FILES = 6
@@ -106,6 +108,50 @@ def test_a_file_unreadable_in_its_middle_leaves_nothing_behind(
     (docs / "broken.csv").write_text("text\n" + "a line of text\n" * 20 + '"' + "x" * (1 << 25), encoding="utf-8")
     assert index_docs().skipped == 1
     assert "broken.csv" not in sources(tmp_path / "store")
+
+
+def test_a_file_is_indexed_once_by_however_many_paths(index_docs, docs: Path, tmp_path: Path):
+    (docs / "again.md").symlink_to(docs / "router.md")
+    done = index_docs([docs, docs / "router.md"])
+    assert (done.added, done.passages) == (FILES, FILES)
+    assert len(Store.open(tmp_path / "store")) == FILES
+
+
+@pytest.mark.parametrize("row", ['"date": "9999-12-31T23:59:59-01:00"', '"title": "\\ud800"'])
+def test_a_record_that_is_odd_stops_nothing(index_docs, docs: Path, tmp_path: Path, row: str):
+    (docs / "odd.jsonl").write_text(f'{{"text": "the odd lamp", {row}}}\n', encoding="utf-8")
+    embedder = StaticEmbedder(EMBEDDED_DIR / "finerank-embed")
+    made = Made("static", "", embedder.embed_queries(["x"]).shape[1])
+    done = index_module.index([docs], tmp_path / "store", embedder, made)
+    assert (done.total_files, done.problems) == (FILES + 1, ())
+    assert Store.open(tmp_path / "store").matching("odd lamp", 1)
+
+
+def test_a_name_that_is_no_text_is_reported(index_docs, docs: Path):
+    name = os.fsencode(docs / "caf") + b"\xe9.txt"
+    with open(name, "wb") as file:
+        file.write(b"a small dark coffee")
+    done = index_docs()
+    assert (done.added, done.skipped) == (FILES, 1)
+    assert "rename the file" in done.problems[0]
+
+
+def test_a_folder_that_may_not_be_entered_keeps_its_passages(
+    index_docs, docs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    index_docs()
+    real = Path.stat
+
+    def stat(path: Path, **options: bool) -> os.stat_result:
+        if path.name == "en.txt":
+            raise PermissionError(13, "Permission denied")
+        return real(path, **options)
+
+    (docs / "warranty").rename(docs / ".warranty")
+    monkeypatch.setattr(Path, "stat", stat)
+    assert index_docs().removed == 0
+    monkeypatch.undo()
+    assert index_docs().removed == 1
 
 
 def test_a_store_belongs_to_its_embedder(index_docs, docs: Path, tmp_path: Path):

@@ -9,8 +9,9 @@ import pytest
 from lancedb.index import IvfSq
 
 from finerank.errors import EndpointError, InvalidInput, InvalidSetting, StoreError, StoreNotFound
-from finerank.retrieval.retriever import StoreRetriever
-from finerank.retrieval.store import Made, Store, StoredPassage, limit_writing
+from finerank.ranking import Document
+from finerank.retrieval.retriever import StoreRetriever, fuse
+from finerank.retrieval.store import Found, Made, Store, StoredPassage, limit_writing
 from finerank.retrieval.where import Filter
 from finerank.testing import TermsEmbedder
 
@@ -68,6 +69,7 @@ def test_conditions_on_metadata_hold_in_both_searches(index_docs, tmp_path: Path
         {"id": "a", "text": "reset the router", "lang": "en", "year": 2019, "date": "2019-02-03", "size": 12345678},
         {"id": "b", "text": "reset the router now", "lang": "de", "year": 2022, "date": "2022-02-03", "o'k": 1},
         {"id": "c", "text": "reset the router again", "year": "2024", "note": "it's"},
+        {"id": "d", "text": "reset all", "lang": "en", "year": "n/a", "date": "2022-02-04T15:00:00"},
     ]
     records = tmp_path / "rows.jsonl"
     records.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
@@ -80,12 +82,16 @@ def test_conditions_on_metadata_hold_in_both_searches(index_docs, tmp_path: Path
         by_vector = store.nearest(TermsEmbedder().embed_queries(["reset"])[0], 9, where)
         return [sorted(str(found.document.metadata["key"]) for found in list_) for list_ in (by_words, by_vector)]
 
-    assert keys("lang=en") == [["a"], ["a"]]
+    assert keys("lang=en") == [["a", "d"]] * 2
     assert keys("year>=2020") == [["b", "c"]] * 2
     assert keys("year<2024", "lang!=en") == [["b"]] * 2
     assert keys("lang!=en") == keys("page!=3", "lang!=en") == [["b", "c"]] * 2
     assert keys("size>12345677") == [["a"]] * 2
-    assert keys("date>=2020-01-01", "date<2023-01-01") == [["b"]] * 2
+    assert keys("date>=2020-01-01", "date<2022-02-04") == [["b"]] * 2
+    assert keys("date=2022-02-04") == keys("date>2022-02-03", "date<=2022-02-04") == [["d"]] * 2
+    assert keys("date>2022-02-04", "date<2023-01-01") == [[], []]
+    assert keys("date=2022-02-04T15:00:00") == keys("lang=en", "date!=2019-02-03") == [["d"]] * 2
+    assert keys("note=\ud800") == [[], []]
     assert keys("note=it's") == [["c"]] * 2
     assert keys("source~ROWS", "key=a") == [["a"]] * 2
     assert keys("nothing=1") == [[], []]
@@ -201,3 +207,9 @@ def test_limits_on_what_lancedb_holds_leave_those_that_are_set(monkeypatch: pyte
     limit_writing()
     assert os.environ["LANCE_DEFAULT_IO_BUFFER_SIZE"] == "8000000"
     assert os.environ["LANCE_DEFAULT_BATCH_SIZE"] == "512"
+
+
+def test_a_passage_that_is_there_twice_counts_once():
+    document = Document("text", "a")
+    words, vectors = [Found(document, 8.0), Found(document, 7.0)], [Found(Document("other", "b"), 0.5)]
+    assert {each.document.id: each.score for each in fuse(words, vectors, 5)} == pytest.approx({"a": 0.7, "b": 0.3})

@@ -169,6 +169,20 @@ def test_the_texts_used_longest_ago_make_room():
     assert filled(1, 2, 3, 4, 5) == ([1, -1, 3, 1, 2], [False, True, False, False, False])
     kept.keep(texts(6, 7), states[:4])
     assert filled(1, 3, 4) == ([-1, -1, 1], [True, True, False])
+    long = Batch.of([EncodedPair(np.full(9, 8, np.int32), np.zeros(9, np.int32))])
+    kept.keep(long, np.ones((9, 1 << 16), np.float32))
+    assert filled(4, 6, 7) == ([1, 1, 2], [False] * 3)
+
+
+@NATIVE
+def test_texts_of_which_the_early_exit_read_a_part_are_read_from_the_beginning(late):
+    passages = [f"list number {number} of many" for number in range(8)]
+    with Reranker.from_pretrained(late, device="cpu", passage_cache_mb=0) as anew:
+        encoded = anew.encode("how do lists sort?", passages).pairs
+        whole = anew.scorer.backend.forward(Batch.of(encoded))
+    with Reranker.from_pretrained(late, device="cpu", effort="fast") as fast:
+        fast.first_look.scorer.score(encoded[:4])
+        assert np.array_equal(fast.scorer.backend.forward(Batch.of(encoded)), whole)
 
 
 @NATIVE

@@ -6,10 +6,12 @@ from pathlib import Path
 import httpx
 import pytest
 
-from finerank.errors import StoreNotFound
+from finerank.errors import InvalidSetting, StoreNotFound
 from finerank.rag.open import open_embedder
 from finerank.retrieval.index import index
 from finerank.scoring.batch import Batch
+from finerank.serving.app import Application
+from finerank.serving.keys import Keys
 from finerank.serving.server import Server
 from finerank.settings import RagSettings, ServeSettings
 from finerank.testing import OverlapBackend, stub_reranker
@@ -89,3 +91,27 @@ def test_a_store_that_is_not_there_is_told_before_the_server_listens(tmp_path) -
     settings = ServeSettings(port=0, store=str(tmp_path / "none"), state_dir=str(tmp_path))
     with pytest.raises(StoreNotFound):
         Server("stub", lambda name: stub_reranker(), settings)
+
+
+def test_the_servers_threshold_hides_nothing_from_the_funnel(start_server, store) -> None:
+    server = start_server(lambda name: stub_reranker(Sure(), threshold=0.99), store=str(store))
+    events = events_of(server.http.post("/api/ask", json={"question": "which lamp is green?"}))
+    search = next(event for name, event in events if name == "search")
+    assert len(search["reranked"]) == 2
+    assert len(server.http.post("/api/rerank", json={"query": "lamp", "documents": ["x"]}).json()["results"]) == 0
+
+
+def test_a_model_in_anothers_place_gives_its_own_answers(start_server, store) -> None:
+    server = start_server(lambda name: stub_reranker(Sure()), store=str(store), api_keys=("key",))
+    server.http.headers["authorization"] = "key"
+    question = {"question": QUESTION}
+    events_of(server.http.post("/api/ask", json=question))
+    assert events_of(server.http.post("/api/ask", json=question))[-1][1]["cached"]
+    assert server.http.post("/api/model", json={"model": "other"}).status_code == 200
+    assert not events_of(server.http.post("/api/ask", json=question))[-1][1]["cached"]
+
+
+def test_a_stage_that_the_server_has_not_is_refused(start_server, store) -> None:
+    settings = ServeSettings(port=0, store=str(store))
+    with pytest.raises(InvalidSetting, match="light_model"):
+        Application("m", lambda name: stub_reranker(), settings, Keys([]), rag=RagSettings(light_model="quick"))

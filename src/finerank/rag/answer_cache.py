@@ -1,7 +1,8 @@
 """Answers already given, kept in a file until they expire or the index changes. Knows nothing of how they are made.
 
-A question is the same if it is so but for case, spaces, punctuation at its words' edges, and one last letter of a word
-of five and more (router, routers). Closeness of vectors would be no measure: "enable" and "disable" are neighbours.
+A question is the same if it is so but for case, spaces, punctuation at its words' edges, and a last s of a word
+of five letters and more (router, routers). Closeness of vectors would be no measure: "enable" and "disable" are
+neighbours.
 """
 
 import json
@@ -44,8 +45,11 @@ class AnswerCache:
             rows = connection.execute(
                 "SELECT words, answer FROM answers WHERE asked = ? AND count = ?", (asked, len(words))
             )
-            found = next((answer for kept, answer in rows if _alike(words, kept.split(" "))), None)
-        return replace(answer_from_json(json.loads(found)), question=question, cached=True) if found else None
+            found = next((answer for kept, answer in rows if _alike(words, kept.split())), None)
+        try:
+            return replace(answer_from_json(json.loads(found)), question=question, cached=True) if found else None
+        except (KeyError, TypeError, ValueError):  # of another version of finerank
+            return None
 
     def put(self, question: str, asked: str, version: int, answer: Answer) -> None:
         """Keep a complete answer."""
@@ -63,7 +67,7 @@ def question_words(question: str) -> list[str]:
     ['what', 'is', 'c++', 'in', 'short']
     """
     folded = unicodedata.normalize("NFKC", question).casefold()
-    words = (word.strip(_EDGES) for word in folded.split())
+    words = (word.rstrip(_EDGES).lstrip(_EDGES.replace(".", "")) for word in folded.split())
     return [word for word in words if word]
 
 
@@ -104,6 +108,4 @@ def _alike(words: Sequence[str], others: Sequence[str]) -> bool:
 
 def _same(word: str, other: str) -> bool:
     short, long = sorted((word, other), key=len)
-    return word == other or (
-        len(short) >= _LONG_WORD and long[:-1] == short and long[-1].isalpha() and long.isascii() and long.isalpha()
-    )
+    return word == other or (len(short) >= _LONG_WORD and long == f"{short}s" and long.isascii() and long.isalpha())

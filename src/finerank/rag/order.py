@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
+from finerank.errors import FinerankError
 from finerank.rag.results import FoundPassage
 from finerank.ranking import Document, Ranker
 from finerank.retrieval.fuse import reciprocal_rank_fusion
@@ -12,9 +13,11 @@ from finerank.text.terms import terms
 def rerank(ranker: Ranker, query: str, passages: Sequence[FoundPassage]) -> tuple[list[FoundPassage], str]:
     """The passages in the ranker's order, with its scores; and what of that was not as asked, if anything.
 
-    It reads each passage under its headings.
+    It reads each passage under its headings. Raises `FinerankError` if it ranked nothing.
     """
     ranking = ranker.rank(query, [Document(passage_text(passage.document)) for passage in passages])
+    if ranking.degraded and not ranking.usage.pairs:
+        raise FinerankError(ranking.degraded)  # it failed open: its scores say nothing
     reranked = [
         replace(passages[result.index], rank=rank, score=result.score, logit=result.logit)
         for rank, result in enumerate(ranking, start=1)

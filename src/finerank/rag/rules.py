@@ -19,6 +19,8 @@ from finerank.text.load import parse_date
 Check = Callable[[FoundPassage, Sequence[FoundPassage]], str]
 """The reason to drop a passage, given those before it that are kept; empty if there is none."""
 
+Clock = Callable[[], datetime]
+
 _DAYS_A_YEAR = 365.25
 
 
@@ -36,7 +38,8 @@ def parse_rules(tables: Sequence[Mapping[str, object]], now: datetime | None = N
     >>> [rule.name for rule in parse_rules([{"drop": "older", "years": 2}, {"drop": "short", "characters": 40}])]
     ['older', 'short']
     """
-    return tuple(_parse(number, table, now or datetime.now(UTC)) for number, table in enumerate(tables, start=1))
+    clock = (lambda: now) if now else (lambda: datetime.now(UTC))
+    return tuple(_parse(number, table, clock) for number, table in enumerate(tables, start=1))
 
 
 def apply_rules(
@@ -56,20 +59,21 @@ def apply_rules(
     return kept, dropped
 
 
-def _older(options: Mapping[str, Any], now: datetime) -> Check:
+def _older(options: Mapping[str, Any], clock: Clock) -> Check:
     years = float(options["years"])
-    limit = now - timedelta(days=years * _DAYS_A_YEAR)
+    age = timedelta(days=years * _DAYS_A_YEAR)
+    clock() - age  # raises if there is no such date
 
     def check(passage: FoundPassage, _: Sequence[FoundPassage]) -> str:
         date = parse_date(passage.document.metadata.get("date"))
-        if not date or date >= limit:
+        if not date or date >= clock() - age:
             return ""
         return Said.of("drop.older", years=f"{years:g}", date=f"{date:%Y-%m-%d}")
 
     return check
 
 
-def _source(options: Mapping[str, Any], now: datetime) -> Check:
+def _source(options: Mapping[str, Any], clock: Clock) -> Check:
     allowed = [str(pattern) for pattern in options["allowed"]]
 
     def check(passage: FoundPassage, _: Sequence[FoundPassage]) -> str:
@@ -80,7 +84,7 @@ def _source(options: Mapping[str, Any], now: datetime) -> Check:
     return check
 
 
-def _short(options: Mapping[str, Any], now: datetime) -> Check:
+def _short(options: Mapping[str, Any], clock: Clock) -> Check:
     least = int(options["characters"])
 
     def check(passage: FoundPassage, _: Sequence[FoundPassage]) -> str:
@@ -90,7 +94,7 @@ def _short(options: Mapping[str, Any], now: datetime) -> Check:
     return check
 
 
-def _duplicate(options: Mapping[str, Any], now: datetime) -> Check:
+def _duplicate(options: Mapping[str, Any], clock: Clock) -> Check:
     share = float(options.get("overlap", 0.8))
 
     def check(passage: FoundPassage, kept: Sequence[FoundPassage]) -> str:
@@ -103,7 +107,7 @@ def _duplicate(options: Mapping[str, Any], now: datetime) -> Check:
     return check
 
 
-def _metadata(options: Mapping[str, Any], now: datetime) -> Check:
+def _metadata(options: Mapping[str, Any], clock: Clock) -> Check:
     name, values = str(options["name"]), {str(value) for value in options["values"]}
 
     def check(passage: FoundPassage, _: Sequence[FoundPassage]) -> str:
@@ -113,7 +117,7 @@ def _metadata(options: Mapping[str, Any], now: datetime) -> Check:
     return check
 
 
-RULES: Mapping[str, tuple[frozenset[str], Callable[[Mapping[str, Any], datetime], Check]]] = {
+RULES: Mapping[str, tuple[frozenset[str], Callable[[Mapping[str, Any], Clock], Check]]] = {
     "older": (frozenset({"years"}), _older),
     "source": (frozenset({"allowed"}), _source),
     "short": (frozenset({"characters"}), _short),
@@ -123,7 +127,7 @@ RULES: Mapping[str, tuple[frozenset[str], Callable[[Mapping[str, Any], datetime]
 """By name: a rule's options, and what makes its check."""
 
 
-def _parse(number: int, table: Mapping[str, object], now: datetime) -> Rule:
+def _parse(number: int, table: Mapping[str, object], clock: Clock) -> Rule:
     place = f"[[rag.rules]] number {number}"
     name = table.get("drop")
     if name not in RULES:
@@ -138,7 +142,7 @@ def _parse(number: int, table: Mapping[str, object], now: datetime) -> Rule:
         if key in given and not isinstance(given[key], list | tuple):
             raise InvalidSetting(f"{place}: {key} = {given[key]!r}; it must be a list")
     try:
-        return Rule(str(name), make(given, now))
+        return Rule(str(name), make(given, clock))
     except KeyError as error:
         raise InvalidSetting(f"{place}: {name} needs {error.args[0]}") from error
     except (TypeError, ValueError, OverflowError) as error:

@@ -14,6 +14,7 @@ from tokenizers import Tokenizer
 
 from finerank.errors import BrokenModel, EndpointError, InvalidSetting
 from finerank.retrieval.endpoint import Endpoint
+from finerank.scoring.encode import encodable
 from finerank.scoring.model_files import EMBEDDED_DIR
 from finerank.scoring.tokenizer import load_tokenizer
 
@@ -89,7 +90,7 @@ class StaticEmbedder:
         self._unknown = _unknown_token(self._tokenizer)
 
     def embed_queries(self, texts: Sequence[str]) -> Vectors:
-        cut = [text[: self._max_length * _CHARACTERS_PER_TOKEN] for text in texts]
+        cut = [encodable(text[: self._max_length * _CHARACTERS_PER_TOKEN]) for text in texts]
         vectors = np.zeros((len(texts), self._rows.shape[1]), np.float32)
         for row, encoding in zip(
             vectors, self._tokenizer.encode_batch_fast(cut, add_special_tokens=False), strict=True

@@ -5,6 +5,7 @@ added, then recorded as complete, then its old ones deleted; what a dead run lef
 """
 
 import hashlib
+import stat
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -15,6 +16,7 @@ from finerank.retrieval.embed import Embedder
 from finerank.retrieval.ledger import open_ledger
 from finerank.retrieval.store import Made, Store, StoredPassage, limit_writing
 from finerank.scoring.allocator import return_large_blocks
+from finerank.scoring.encode import encodable
 from finerank.text.load import LoadedDocument, Report, find_files, load_file
 from finerank.text.passages import passages
 
@@ -150,8 +152,12 @@ class _Run:
 
     def _file(self, path: Path) -> None:
         source = str(path.resolve())
+        if any(source == waiting for waiting, _, _ in self._complete):
+            return  # by another path
         read_before = self._counts.bytes_read
         try:
+            if source != encodable(source):
+                raise UnreadableFile(f"{encodable(source)}: a name that is not UTF-8 cannot be kept; rename the file")
             digest = self._digest(path)
             known = self._ledger.digest(source)
             if known == digest:
@@ -164,7 +170,7 @@ class _Run:
             self._abandon(source)
             self._problem(str(error))
             self._counts.skipped += 1
-        self._ledger.see(source)
+        self._ledger.see(encodable(source))
         self._counts.bytes_read = read_before + _size(path)
         self._show()
 
@@ -228,7 +234,7 @@ class _Run:
         roots = [path.resolve() for path in paths]
         for source in self._ledger.unseen():
             place = Path(source)
-            if any(root == place or root in place.parents for root in roots) and not place.is_file():
+            if any(root == place or root in place.parents for root in roots) and _is_gone(place):
                 self._ledger.forget(source)
                 self._counts.removed += 1
         self._settle(self._ledger.pending())
@@ -265,6 +271,16 @@ def _size(path: Path) -> int:
         return path.stat().st_size
     except OSError:
         return 0
+
+
+def _is_gone(path: Path) -> bool:
+    """Whether there is no such file; one in a folder that may not be entered is not gone."""
+    try:
+        return not stat.S_ISREG(path.stat().st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:
+        return False
 
 
 def _modified(path: Path) -> datetime | None:

@@ -94,5 +94,10 @@ def fuse(words: Sequence[Found], vectors: Sequence[Found], k: int) -> list[Found
         (WORDS_WEIGHT, words[-1].score if len(words) >= k else 0.0, words),
         (1 - WORDS_WEIGHT, vectors[-1].score if vectors else 0.0, vectors),
     )
-    scored = ((weight, floor, [(each.document.id, each.score) for each in found]) for weight, floor, found in lists)
+    # A passage that is being indexed again may be there twice, old and new.
+    by_id = ({each.document.id: each.score for each in reversed(found)} for _, _, found in lists)
+    scored = (
+        (weight, floor, sorted(scores.items(), key=lambda item: -item[1]))
+        for (weight, floor, _), scores in zip(lists, by_id, strict=True)
+    )
     return [Found(documents[id_], score) for id_, score in convex_fusion(scored)]

@@ -21,6 +21,7 @@ from finerank.ranking import Document, Span
 from finerank.retrieval.embed import Vectors
 from finerank.retrieval.where import Filter
 from finerank.scoring.allocator import return_free_memory
+from finerank.scoring.encode import encodable
 from finerank.text.terms import terms
 
 try:
@@ -286,18 +287,18 @@ def _arrow(passages: Sequence[StoredPassage], vectors: Vectors, schema: Any) -> 
     metadata = [json.dumps(dict(each.metadata), ensure_ascii=False, default=str) for each in passages]
     columns = [
         [each.id for each in passages],
-        [_encodable(each.text) for each in passages],
-        [_encodable(" ".join(terms(f"{each.heading}\n{each.text}"))) for each in passages],
+        [encodable(each.text) for each in passages],
+        [encodable(" ".join(terms(f"{each.heading}\n{each.text}"))) for each in passages],
         pa.FixedSizeListArray.from_arrays(pa.array(vectors.reshape(-1)), vectors.shape[1]),
-        [_encodable(each.source) for each in passages],
+        [encodable(each.source) for each in passages],
         [each.digest for each in passages],
-        [_encodable(each.key) for each in passages],
-        [_encodable(each.heading) for each in passages],
+        [encodable(each.key) for each in passages],
+        [encodable(each.heading) for each in passages],
         [each.span[0] for each in passages],
         [each.span[1] for each in passages],
         [each.page for each in passages],
         [each.date for each in passages],
-        pa.ExtensionArray.from_storage(pa.json_(), pa.array(map(_encodable, metadata), pa.string())),
+        pa.ExtensionArray.from_storage(pa.json_(), pa.array(map(encodable, metadata), pa.string())),
     ]
     types = [*(schema.field(index).type for index in range(len(columns) - 1)), pa.json_()]
     arrays = [
@@ -306,11 +307,6 @@ def _arrow(passages: Sequence[StoredPassage], vectors: Vectors, schema: Any) -> 
     ]
     fields = [pa.field(name, array.type) for name, array in zip(schema.names, arrays, strict=True)]
     return pa.Table.from_arrays(arrays, schema=pa.schema(fields))
-
-
-def _encodable(text: str) -> str:
-    """The text with what UTF-8 cannot hold (a lone surrogate, from a broken file name or JSON escape) replaced."""
-    return text.encode("utf-8", errors="replace").decode("utf-8")
 
 
 def _document(row: Mapping[str, Any]) -> Document:
@@ -333,7 +329,7 @@ def _filtered(query: Any, where: Filter | None) -> Any:  # noqa: ANN401 - lanced
 
 
 def _quoted(text: str) -> str:
-    return "'" + _encodable(text).replace("'", "''") + "'"
+    return "'" + encodable(text).replace("'", "''") + "'"
 
 
 @contextmanager

@@ -4,12 +4,15 @@ import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import MAXYEAR, datetime, timedelta
 from typing import Self
 
 from finerank.errors import InvalidSetting
+from finerank.scoring.encode import encodable
 from finerank.text.load import parse_date
 
 _CONDITION = re.compile(r"\s*([A-Za-z_][\w.-]*)\s*(!=|>=|<=|=|>|<|~)\s*(.*?)\s*", re.DOTALL)
+_DAY = re.compile(r"\d{4}-?\d\d-?\d\d")
 _TEXT_COLUMNS = frozenset({"source", "key", "heading"})
 
 
@@ -22,9 +25,9 @@ class Condition:
     value: str
 
     def sql(self) -> str:
-        value = "'" + self.value.replace("'", "''") + "'"
+        value = "'" + encodable(self.value).replace("'", "''") + "'"
         if self.name == "date":
-            return self._compared("date", f"timestamp '{_timestamp(self.value)}'")
+            return self._on_date()
         if self.name == "page":
             return self._compared("page", _number(self))
         column = self.name if self.name in _TEXT_COLUMNS else f"json_get_string(metadata, '{self.name}')"
@@ -32,7 +35,20 @@ class Condition:
             return f"strpos(lower({column}), {value.lower()}) > 0"
         if self.operator in ("=", "!="):
             return self._compared(column, value)
-        return f"json_get_float(metadata, '{self.name}') {self.operator} {_number(self)}"
+        # As text first: json_get_float would fail on the first value that is no number.
+        return f"try_cast({column} as double) {self.operator} {_number(self)}"
+
+    def _on_date(self) -> str:
+        """A date without a time is the whole day."""
+        start, end = (f"timestamp '{moment:%Y-%m-%d %H:%M:%SZ}'" for moment in _span_of(self.value))
+        if self.operator in ("=", "!="):
+            on_day = f"(date >= {start} AND date < {end})" if start != end else f"date = {start}"
+            return on_day if self.operator == "=" else f"(date IS NULL OR NOT {on_day})"
+        if start == end:
+            return f"date {self.operator} {start}"
+        return {">": f"date >= {end}", ">=": f"date >= {start}", "<": f"date < {start}", "<=": f"date < {end}"}[
+            self.operator
+        ]
 
     def _compared(self, column: str, value: str) -> str:
         compared = f"{column} {self.operator} {value}"
@@ -75,11 +91,12 @@ def _parse(text: str) -> Condition:
     return condition
 
 
-def _timestamp(value: str) -> str:
+def _span_of(value: str) -> tuple[datetime, datetime]:
+    """A time, twice; or where a day begins and ends."""
     date = parse_date(value)
-    if date is None:
+    if date is None or date.year == MAXYEAR:
         raise InvalidSetting(f"where date: {value!r} is no date; write 2024-01-31")
-    return date.strftime("%Y-%m-%d %H:%M:%SZ")
+    return date, date + timedelta(days=_DAY.fullmatch(value) is not None)
 
 
 def _number(condition: Condition) -> str:

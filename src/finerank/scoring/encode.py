@@ -24,9 +24,9 @@ QUERY_SHARE = 3 / 4
 LATE_STEP = 32
 """Late interaction leaves a passage a multiple of so many tokens: beside any short query it is cut alike, and known."""
 
+_LONE_SURROGATES = re.compile("[\ud800-\udfff]")
 _CHARACTERS_PER_TOKEN = 16
 _CUT_MARGIN = 128  # a word cut short may become 100 pieces where WordPiece makes the whole one [UNK]
-_LONE_SURROGATES = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,12 +120,12 @@ class PairEncoder:
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """Tokens of each text, uncut and without special tokens."""
-        encodings = self._tokenizer.encode_batch_fast([_encodable(text) for text in texts], add_special_tokens=False)
+        encodings = self._tokenizer.encode_batch_fast([encodable(text) for text in texts], add_special_tokens=False)
         return [len(encoding) for encoding in encodings]
 
     def token_spans(self, text: str) -> list[tuple[int, int]]:
         """Where each token of `text` lies in it, as character offsets."""
-        return list(self._tokenizer.encode(_encodable(text), add_special_tokens=False).offsets)
+        return list(self._tokenizer.encode(encodable(text), add_special_tokens=False).offsets)
 
     def _pair(self, query: EncodedQuery, passage: Tokens, room: int) -> EncodedPair:
         template = self._template
@@ -142,14 +142,14 @@ class PairEncoder:
     def _tokenize(self, texts: Sequence[str], limit: int) -> list[Tokens]:
         """Token ids of each text; of a text much longer than `limit` only the beginning, past the limit."""
         window = limit * _CHARACTERS_PER_TOKEN
-        heads = [_encodable(text if len(text) <= window else _head(text, window)) for text in texts]
+        heads = [encodable(text if len(text) <= window else _head(text, window)) for text in texts]
         encodings = self._tokenizer.encode_batch_fast(heads, add_special_tokens=False)
         ids = [np.array(encoding.ids, np.int32) for encoding in encodings]
         for index, text in enumerate(texts):
             size = window
             while len(text) > size and len(ids[index]) < limit + _CUT_MARGIN:
                 size *= 4
-                encoding = self._tokenizer.encode(_encodable(_head(text, size)), add_special_tokens=False)
+                encoding = self._tokenizer.encode(encodable(_head(text, size)), add_special_tokens=False)
                 ids[index] = np.array(encoding.ids, np.int32)
         return ids
 
@@ -174,8 +174,9 @@ def open_encoder(files: ModelFiles, max_length: int) -> PairEncoder:
     return encoder
 
 
-def _encodable(text: str) -> str:
-    """Lone surrogates, which are not text and the tokenizer refuses, as the replacement character."""
+def encodable(text: str) -> str:
+    """The text with lone surrogates, of a broken file name or JSON escape, as the replacement character: UTF-8 and
+    tokenizers refuse them."""
     return _LONE_SURROGATES.sub("\ufffd", text)
 
 

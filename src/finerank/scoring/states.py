@@ -26,10 +26,12 @@ class TextStates:
         with self._lock:
             for text, span in _spans(texts):
                 self._drop(text)
+                if states[span].nbytes > self.megabytes << 20:
+                    continue
                 self._states[text] = states[span].copy()
                 self._bytes += self._states[text].nbytes
-            while self._bytes > self.megabytes << 20:
-                self._drop(next(iter(self._states)))
+                while self._bytes > self.megabytes << 20:
+                    self._drop(next(iter(self._states)))
 
     def fill(self, texts: Batch, states: States) -> NDArray[np.bool_]:
         """Put what is known into `states` [tokens of all texts, hidden], and say which texts are not: bool [texts]."""

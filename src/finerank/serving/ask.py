@@ -49,7 +49,7 @@ class ServedRanker:
         if self.loop is None:
             raise InvalidSetting("the server is not running yet")
         given = tuple(each if isinstance(each, Document) else Document(each) for each in documents)
-        request = RerankRequest(query, given, top_n=top_n, tag=TAG)
+        request = RerankRequest(query, given, top_n=top_n, tag=TAG, below_threshold=True)
         try:
             (answer,) = asyncio.run_coroutine_threadsafe(self._service.answer([request]), self.loop).result()
         except FinerankError:
@@ -68,16 +68,32 @@ class AskApi:
         self._keys = keys
         self._ranker = ServedRanker(service)
         self._threads = ThreadPoolExecutor(ASKING, thread_name_prefix="finerank-asking")
-        name = service.models.default.name
-        self._pipeline: Pipeline = open_pipeline(
-            store, self._ranker, settings, model=name, alert=lambda: service.monitor.alarm(name)
-        )
+        self._store = store
+        self._settings = settings
+        if settings.light_model:
+            raise InvalidSetting(
+                f"light_model={settings.light_model!r}: `finerank serve` has no such stage; unset it there"
+            )
+        self._opened = self._open(service.models.default.name)
 
     def routes(self) -> list[Route]:
         return [Route("/api/ask", self._ask, methods=["POST"])]
 
     def close(self) -> None:
         self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def _open(self, model: str) -> tuple[str, Pipeline]:
+        def alert() -> str:
+            return self._service.monitor.alarm(model)
+
+        return model, open_pipeline(self._store, self._ranker, self._settings, model=model, alert=alert)
+
+    def _pipeline(self) -> Pipeline:
+        """The pipeline with what is known about the model that ranks now: it may have been replaced."""
+        model, pipeline = self._opened
+        if model != self._service.models.default.name:
+            self._opened = _, pipeline = self._open(self._service.models.default.name)
+        return pipeline
 
     async def _ask(self, request: Request) -> Response:
         exchange_of(request.scope).dialect = TAG
@@ -99,7 +115,7 @@ class AskApi:
 
         def answer() -> None:
             try:
-                for step in self._pipeline.stream(question, where=where):
+                for step in self._pipeline().stream(question, where=where):
                     if stop.is_set():
                         return
                     loop.call_soon_threadsafe(steps.put_nowait, _event(step))

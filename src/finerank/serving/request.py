@@ -14,8 +14,9 @@ class RerankRequest:
 
     `model` as the caller wrote it. `max_passage_tokens`: cut each passage to so many tokens. `max_length`: cut each
     pair to so many. `truncate` False: refuse a pair that would be cut. `chunk`: score long documents in passages; None
-    is the server's setting. `tag`: the caller's name for this kind of request, for ranking health. The last three say
-    what the answer holds: the first `top_n` results (None: all), the documents' text, logits in the place of scores.
+    is the server's setting. `tag`: the caller's name for this kind of request, for ranking health. The last four say
+    what the answer holds: the first `top_n` results (None: all), the documents' text, logits in the place of scores,
+    results below the server's threshold.
     """
 
     query: str
@@ -30,6 +31,7 @@ class RerankRequest:
     top_n: int | None = None
     return_documents: bool = False
     raw_scores: bool = False
+    below_threshold: bool = False
 
 
 @dataclass(frozen=True, slots=True)

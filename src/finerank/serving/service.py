@@ -143,7 +143,7 @@ class RerankService:
         own = replace(scores, logits=scores.logits[part], cached=scores.cached[part])
         ranking = reranker.ranking(job, own, threshold=0.0, seconds=seconds)
         self.monitor.ranked(ranking, len(job.documents), request.tag)
-        threshold = reranker.settings.threshold or 0.0
+        threshold = 0.0 if request.below_threshold else reranker.settings.threshold or 0.0
         results = tuple(result for result in ranking if result.score >= threshold)[: request.top_n]
         device = reranker.device
         return Answer(request, replace(ranking, results=results), device.name, device.precision)

@@ -96,14 +96,11 @@ def decode(content: bytes, name: str, report: Report) -> str:
 
 def parse_date(value: object) -> datetime | None:
     """An ISO date or a time, as UTC; None for anything else."""
-    if isinstance(value, datetime):
-        date = value
-    else:
-        try:
-            date = datetime.fromisoformat(str(value))
-        except ValueError:
-            return None
-    return date.astimezone(UTC) if date.tzinfo else date.replace(tzinfo=UTC)
+    try:
+        date = value if isinstance(value, datetime) else datetime.fromisoformat(str(value))
+        return date.astimezone(UTC) if date.tzinfo else date.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):  # the latter of a time in year 1 or 9999 that UTC puts in another
+        return None
 
 
 def _guessed(content: bytes, complaint: str, report: Report) -> str:
