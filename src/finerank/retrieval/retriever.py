@@ -91,13 +91,15 @@ def fuse(words: Sequence[Found], vectors: Sequence[Found], k: int) -> list[Found
     """
     documents = {each.document.id: each.document for each in (*words, *vectors)}
     lists = (
-        (WORDS_WEIGHT, words[-1].score if len(words) >= k else 0.0, words),
-        (1 - WORDS_WEIGHT, vectors[-1].score if vectors else 0.0, vectors),
+        (WORDS_WEIGHT, words[-1].score if len(words) >= k else 0.0, _scores(words)),
+        (1 - WORDS_WEIGHT, vectors[-1].score if vectors else 0.0, _scores(vectors)),
     )
-    # A passage that is being indexed again may be there twice, old and new.
-    by_id = ({each.document.id: each.score for each in reversed(found)} for _, _, found in lists)
-    scored = (
-        (weight, floor, sorted(scores.items(), key=lambda item: -item[1]))
-        for (weight, floor, _), scores in zip(lists, by_id, strict=True)
-    )
-    return [Found(documents[id_], score) for id_, score in convex_fusion(scored)]
+    return [Found(documents[id_], score) for id_, score in convex_fusion(lists)]
+
+
+def _scores(found: Sequence[Found]) -> list[tuple[str | int | None, float]]:
+    """Each passage once: one that is being indexed again may be there twice, old and new."""
+    scores: dict[str | int | None, float] = {}
+    for each in found:
+        scores.setdefault(each.document.id, each.score)
+    return list(scores.items())

@@ -41,14 +41,16 @@ class Condition:
     def _on_date(self) -> str:
         """A date without a time is the whole day."""
         start, end = (f"timestamp '{moment:%Y-%m-%d %H:%M:%SZ}'" for moment in _span_of(self.value))
-        if self.operator in ("=", "!="):
-            on_day = f"(date >= {start} AND date < {end})" if start != end else f"date = {start}"
-            return on_day if self.operator == "=" else f"(date IS NULL OR NOT {on_day})"
         if start == end:
-            return f"date {self.operator} {start}"
-        return {">": f"date >= {end}", ">=": f"date >= {start}", "<": f"date < {start}", "<=": f"date < {end}"}[
-            self.operator
-        ]
+            return self._compared("date", start)
+        return {
+            "=": f"(date >= {start} AND date < {end})",
+            "!=": f"(date IS NULL OR date < {start} OR date >= {end})",
+            ">": f"date >= {end}",
+            ">=": f"date >= {start}",
+            "<": f"date < {start}",
+            "<=": f"date < {end}",
+        }[self.operator]
 
     def _compared(self, column: str, value: str) -> str:
         compared = f"{column} {self.operator} {value}"
