@@ -6,14 +6,12 @@ from pathlib import Path
 import httpx
 import pytest
 
-from finerank.errors import InvalidSetting, StoreNotFound
+from finerank.errors import StoreNotFound
 from finerank.rag.open import open_embedder
 from finerank.retrieval.index import index
 from finerank.scoring.batch import Batch
-from finerank.serving.app import Application
-from finerank.serving.keys import Keys
 from finerank.serving.server import Server
-from finerank.settings import RagSettings, ServeSettings
+from finerank.settings import DEFAULT_MODEL, RagSettings, ServeSettings
 from finerank.testing import OverlapBackend, stub_reranker
 
 QUESTION = "how do I reset the router?"
@@ -111,7 +109,10 @@ def test_a_model_in_anothers_place_gives_its_own_answers(start_server, store) ->
     assert not events_of(server.http.post("/api/ask", json=question))[-1][1]["cached"]
 
 
-def test_a_stage_that_the_server_has_not_is_refused(start_server, store) -> None:
-    settings = ServeSettings(port=0, store=str(store))
-    with pytest.raises(InvalidSetting, match="light_model"):
-        Application("m", lambda name: stub_reranker(), settings, Keys([]), rag=RagSettings(light_model="quick"))
+def test_the_light_model_goes_first(start_server, store, monkeypatch) -> None:
+    monkeypatch.setenv("FINERANK_RAG_LIGHT_MODEL", DEFAULT_MODEL)
+    monkeypatch.setenv("FINERANK_RAG_LIGHT_TOP", "1")
+    server = start_server(lambda name: stub_reranker(Sure()), store=str(store))
+    events = events_of(server.http.post("/api/ask", json={"question": "what do I do to reset the router?"}))
+    stages = [(event["name"], event["kept"]) for name, event in events if name == "stage"]
+    assert stages[:3] == [("recall", 2), ("light rerank", 1), ("rerank", 1)]

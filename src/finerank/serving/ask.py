@@ -17,6 +17,7 @@ from finerank.rag.pipeline import Event as Step
 from finerank.rag.pipeline import Pipeline
 from finerank.rag.results import Answer, Search, Stage, answer_json, search_json
 from finerank.ranking import Document, Ranking
+from finerank.reranker import Reranker
 from finerank.retrieval.where import Filter
 from finerank.serving.bodies import AskRequest
 from finerank.serving.dialects import native
@@ -60,7 +61,8 @@ class ServedRanker:
 
 
 class AskApi:
-    """`POST /api/ask` over one store. Opening it raises `StoreNotFound`, `StoreError` or `InvalidSetting`."""
+    """`POST /api/ask` over one store. Opening it raises `StoreNotFound`, `StoreError`,
+    `InvalidSetting`, or `ModelError` about the light model."""
 
     def __init__(self, store: Path, settings: RagSettings, service: RerankService, gate: Gate, keys: Keys) -> None:
         self._service = service
@@ -70,10 +72,9 @@ class AskApi:
         self._threads = ThreadPoolExecutor(ASKING, thread_name_prefix="finerank-asking")
         self._store = store
         self._settings = settings
+        self._light: Reranker | None = None
         if settings.light_model:
-            raise InvalidSetting(
-                f"light_model={settings.light_model!r}: `finerank serve` has no such stage; unset it there"
-            )
+            self._light = Reranker.from_pretrained(settings.light_model, threshold=0.0, effort="full")
         self._opened = self._open(service.models.default.name)
 
     def routes(self) -> list[Route]:
@@ -81,12 +82,16 @@ class AskApi:
 
     def close(self) -> None:
         self._threads.shutdown(wait=False, cancel_futures=True)
+        if self._light is not None:
+            self._light.close()
 
     def _open(self, model: str) -> tuple[str, Pipeline]:
         def alert() -> str:
             return self._service.monitor.alarm(model)
 
-        return model, open_pipeline(self._store, self._ranker, self._settings, model=model, alert=alert)
+        return model, open_pipeline(
+            self._store, self._ranker, self._settings, model=model, light=self._light, alert=alert
+        )
 
     def _pipeline(self) -> Pipeline:
         """The pipeline with what is known about the model that ranks now: it may have been replaced."""
