@@ -172,6 +172,8 @@ def test_the_texts_used_longest_ago_make_room():
     long = Batch.of([EncodedPair(np.full(9, 8, np.int32), np.zeros(9, np.int32))])
     kept.keep(long, np.ones((9, 1 << 16), np.float32))
     assert filled(4, 6, 7) == ([1, 1, 2], [False] * 3)
+    as_passage = Batch.of([EncodedPair(np.full(2, 7, np.int32), np.ones(2, np.int32))])
+    assert kept.fill(as_passage, states[:2].copy()).all()
 
 
 @NATIVE
