@@ -5,6 +5,7 @@ The folder holds `model/`, `run.json` (settings, fingerprint of the data, versio
 checkpoint, step for step as if it had not been.
 """
 
+import atexit
 import hashlib
 import inspect
 import json
@@ -122,6 +123,8 @@ def execute(plan: Plan, out: Path) -> dict[str, Any]:
     }
     if is_main_process():
         _finish(trainer.model, plan, out, record)
+    # Gloo's threads may let go of a tensor once the interpreter is ending, which is a SIGABRT: they are joined before.
+    atexit.register(PartialState().destroy_process_group)
     return record
 
 
