@@ -1,3 +1,4 @@
+import pickle
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from finerank import (
     PairScore,
     RankedDocument,
     Ranking,
+    Reranker,
     ScoreError,
 )
 from finerank.ranking import sigmoid
@@ -310,6 +312,18 @@ def test_a_bad_pair_or_request_is_named() -> None:
         reranker.score_pairs([("q", "fine"), ("q", "poison")])
     with pytest.raises(InvalidInput, match=r"requests\[1\]: documents\[2\] is None"):
         reranker.rank_many([("q", ["d"]), ("q", ["d", "d", None])])  # type: ignore[list-item]
+    for request, kind in (("ab", "str"), (("q", ["d"], 3), "tuple")):
+        with pytest.raises(InvalidInput, match=rf"requests\[1\]: a request is of type {kind}"):
+            reranker.rank_many([("q", ["d"]), request])  # type: ignore[list-item]
+
+
+def test_a_reranker_is_pickled_as_its_settings() -> None:
+    passages = ["Our routers come in black.", "Hold the reset button."]
+    with Reranker.from_pretrained(max_length=64, threshold=0.0) as one, pickle.loads(pickle.dumps(one)) as other:
+        assert other.settings == one.settings
+        assert [x.logit for x in other.rank("reset", passages)] == [x.logit for x in one.rank("reset", passages)]
+    with pytest.raises(TypeError, match="make it with from_pretrained"):
+        pickle.dumps(stub_reranker())
 
 
 def test_a_pair_scored_on_the_fallback_is_marked() -> None:

@@ -175,6 +175,13 @@ def check_pairs(pairs: Iterable[object]) -> list[tuple[str, str]]:
     return checked
 
 
+def check_request(request: object) -> tuple[str, Sequence[str | Document]]:
+    """The request, if it is two things; else `InvalidInput`. What they are is not looked at."""
+    if not isinstance(request, tuple | list) or len(request) != 2:
+        raise InvalidInput(f"a request is {_kind(request)}; it must be a query and its documents")
+    return request[0], request[1]
+
+
 def check_query(query: object) -> str:
     """The query, if it is text with something in it; else `InvalidInput`."""
     if not isinstance(query, str):

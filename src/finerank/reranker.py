@@ -7,7 +7,7 @@
 
 import re
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -26,6 +26,7 @@ from finerank.ranking import (
     check_documents,
     check_pairs,
     check_query,
+    check_request,
     rank_by_score,
 )
 from finerank.scoring.backend import ScoringBackend, open_backend
@@ -119,6 +120,12 @@ class Reranker:
             calibration=calibration,
             first_look=look,
         )
+
+    def __reduce__(self) -> tuple[Callable[[Settings], Self], tuple[Settings]]:
+        """Pickled, it is its settings: a spawned process, or a Ray worker, loads the model anew."""
+        if self.files is None:
+            raise TypeError("a Reranker made of ready parts cannot be pickled; make it with from_pretrained")
+        return self._open, (self.settings,)
 
     @property
     def max_length(self) -> int:
@@ -312,9 +319,9 @@ class Reranker:
         check_threshold(threshold)
         start = time.perf_counter()
         jobs = []
-        for index, (query, documents) in enumerate(requests):
+        for index, request in enumerate(requests):
             with _placed(place, index):
-                jobs.append(self.encode(query, documents))
+                jobs.append(self.encode(*check_request(request)))
         encode_s = time.perf_counter() - start
         shortlist = self.shortlist(jobs, [top_n] * len(jobs))
         if shortlist is not None and self.first_look is not None:

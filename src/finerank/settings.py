@@ -7,6 +7,7 @@ those of the pipeline in `[rag]`, and in `FINERANK_RAG_<NAME>`.
 """
 
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -162,6 +163,7 @@ class Settings(_Options):
         self._check(threads=1, max_length=8, batch_tokens=1, cache_entries=1, chunk_overlap=0, passage_cache_mb=0)
         if "{query}" not in self.template:
             raise InvalidSetting(f"template={self.template!r}: must contain {{query}}")
+        check_device(self.device)
         check_threshold(self.threshold)
 
 
@@ -210,6 +212,12 @@ class ServeSettings(_Options):
         if self.port > 65535:
             raise InvalidSetting(f"port={self.port}: ports end at 65535")
         check_threshold(self.low_score)
+
+
+def check_device(device: str) -> None:
+    """Raise `InvalidSetting` unless this is auto, or names a device as torch does."""
+    if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", device):
+        raise InvalidSetting(f"device={device!r}: must be auto, cpu, mps, cuda or cuda:N")
 
 
 def check_threshold(threshold: float | None) -> None:

@@ -25,6 +25,14 @@ def test_one_set_as_a_table(write_set) -> None:
         assert shown in result.stdout
 
 
+def test_a_plain_beir_folder_gets_a_first_stage_by_bm25(write_set) -> None:
+    result = run(write_set(candidates=None), "--measures", "RR@10", "--depth", 1)
+    assert result.exit_code == 0, result.output
+    shown = " ".join(result.stdout.split())
+    assert "the first stage is BM25 over 4 documents" in shown
+    assert "2 pairs" in shown
+
+
 def test_a_folder_of_sets_as_json_and_as_a_file_that_is_read_back(write_set, tmp_path: Path) -> None:
     write_set("one"), write_set("two")
     result = run(tmp_path, "--json", "--out", tmp_path / "out")

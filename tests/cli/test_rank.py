@@ -54,6 +54,26 @@ def test_candidates_in_json_lines_keep_id_and_metadata(tmp_path: Path):
     assert (best["id"], best["metadata"]) == (7, {"page": 3, "lang": "en"})
 
 
+def test_candidates_in_a_json_array(tmp_path: Path):
+    docs = tmp_path / "docs.json"
+    docs.write_text(json.dumps([PASSAGES[0], {"text": PASSAGES[1], "id": "reset"}], indent=1), encoding="utf-8")
+    for arguments, stdin in ((str(docs), None), ("-", docs.read_text(encoding="utf-8"))):
+        assert json.loads(run(QUERY, "--docs", arguments, "--json", stdin=stdin).stdout)["results"][0]["id"] == "reset"
+    docs.write_text('["fine", 3]', encoding="utf-8")
+    assert "document 2: a document is a string" in str(run(QUERY, "--docs", str(docs)).exception)
+
+
+def test_files_in_another_encoding_are_read_and_binary_ones_refused(tmp_path: Path):
+    path = tmp_path / "passage.txt"
+    for encoding, warned in (("utf-8-sig", False), ("utf-16", False), ("cp1252", True)):
+        path.write_text("Le café près de la gare ouvre à neuf heures, même l'été.", encoding=encoding)
+        result = run(QUERY, str(path), "--json")
+        assert json.loads(result.stdout)["results"][0]["text"].startswith("Le café")
+        assert ("better convert it" in result.stderr) == warned
+    path.write_bytes(bytes(range(256)) * 4)
+    assert "passage.txt" in str(run(QUERY, str(path)).exception)
+
+
 @pytest.mark.parametrize(
     ("line", "complaint"),
     [

@@ -53,6 +53,25 @@ def test_candidates_from_a_run_replace_those_of_the_folder(write_set, tmp_path: 
     assert ids(second) == []
 
 
+def test_candidates_are_searched_for_where_there_are_none(write_set, tmp_path: Path) -> None:
+    asked = []
+
+    def search(corpus: list[str], queries: list[str]) -> list[list[int]]:
+        asked.append((corpus, queries))
+        return [[3, 0], []]
+
+    folder = write_set(candidates=None)
+    first, second = (judged := read_set(folder, bm25=search)).queries
+    (corpus, queries), *again = asked
+    assert (corpus[0], len(corpus), queries) == ("Router\nHold the reset button.", 4, ["reset button", "green lamp"])
+    assert (ids(first), ids(second)) == (["unread", "reset"], [])
+    assert "the first stage is BM25 over 4 documents" in judged.notes[0]
+    (tmp_path / "a.run").write_text("q1 Q0 dry 1 1 a\n")
+    assert ids(read_set(folder, run=tmp_path / "a.run", bm25=search).queries[0]) == ["dry"]
+    assert ids(read_set(write_set("with"), bm25=search).queries[0]) == ["dry", "lamp", "reset"]
+    assert not again
+
+
 def test_qrels_of_a_split_and_of_a_named_file(write_set, tmp_path: Path) -> None:
     folder = write_set(qrels=None)
     with pytest.raises(InvalidInput, match=r"no qrels.tsv and no qrels/test.tsv"):

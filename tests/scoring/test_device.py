@@ -4,6 +4,7 @@ from finerank import Reranker
 from finerank.errors import DeviceUnavailable, InvalidSetting
 from finerank.scoring import device
 from finerank.scoring.device import HALF_TOLERANCE, Check, Device, choose_device, half_precision_difference
+from finerank.settings import Settings
 
 
 def check(name: str, passed: bool, found: str = "found", remedy: str = "Do this."):
@@ -111,6 +112,8 @@ def test_a_gpu_whose_half_precision_is_wrong_fails_its_check(monkeypatch):
 def test_a_wrong_name_is_refused(name):
     with pytest.raises(InvalidSetting, match="must be auto, cpu, mps, cuda or cuda:N"):
         choose_device(name)
+    with pytest.raises(InvalidSetting, match="must be auto, cpu, mps, cuda or cuda:N"):
+        Settings(device=name)
 
 
 @pytest.mark.parametrize("name", ["auto", "cpu", "cuda"])

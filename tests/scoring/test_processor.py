@@ -115,6 +115,13 @@ def test_without_engine_and_onnx_runtime_torch_takes_8_bit_weights(without, make
     assert find_model(tmp_path, device="cpu").backend == "torch"
 
 
+def test_what_only_torch_can_do_names_its_extra(without):
+    without("torch")
+    for options, what in (({"device": "cuda"}, "device='cuda'"), ({"dtype": "bf16"}, "dtype='bf16'")):
+        with pytest.raises(MissingExtra, match=rf"^{what} needs .* pip install 'finerank\[torch\]'"):
+            find_model(**options)
+
+
 def test_an_onnx_model_without_onnx_runtime_names_the_extra(without, minilm, monkeypatch):
     files = find_model(minilm)
     without("onnxruntime")

@@ -56,7 +56,7 @@ def test_bm25_takes_no_more_than_k():
 
 def test_bm25_is_asked_for(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(sys.modules, "bm25s", None)
-    with pytest.raises(MissingExtra, match="train"):
+    with pytest.raises(MissingExtra, match="evaluate"):
         Bm25(CORPUS)
 
 

@@ -24,9 +24,7 @@ if TYPE_CHECKING:
 
 
 def calibrate(
-    data: Annotated[
-        list[Path], typer.Argument(help='BEIR folders with candidates, or JSON lines {"query", "passage", "label"}')
-    ],
+    data: Annotated[list[Path], typer.Argument(help='BEIR folders, or JSON lines {"query", "passage", "label"}')],
     method: Annotated[str, typer.Option(help="platt or isotonic")] = "platt",
     precision: Annotated[
         float | None, typer.Option(help="find the threshold of this precision", show_default=False)
@@ -65,7 +63,7 @@ def calibrate(
 
     if report is not None:
         import finerank.evaluation.report  # noqa: F401 - raises MissingExtra, and now rather than after scoring
-    sets = [judged.limited(max_queries, depth) for path in data for judged in _read(path, split)]
+    sets = [judged.limited(max_queries, depth) for path in data for judged in _read(path, split, depth)]
     load = {
         "revision": revision, "backend": backend, "device": device, "dtype": dtype, "max_length": max_length,
         "batch_tokens": batch_tokens, "threads": threads, "template": template, "long_documents": long_documents,
@@ -125,12 +123,11 @@ def print_threshold(console: Console, found: "Threshold") -> None:
     console.print(f"  on queries it was not chosen on: {elsewhere}")
 
 
-def _read(path: Path, split: str) -> "list[JudgedSet]":
-    from finerank.evaluation.datasets import find_sets, read_pairs, read_set
+def _read(path: Path, split: str, depth: int | None) -> "list[JudgedSet]":
+    from finerank.cli.judged import read_sets
+    from finerank.evaluation.datasets import read_pairs
 
-    if path.is_file():
-        return [read_pairs(path)]
-    return [read_set(folder, split=split) for folder in find_sets([path])]
+    return [read_pairs(path)] if path.is_file() else read_sets([path], split, depth)
 
 
 def _own_folder(files: ModelFiles | None) -> Path:

@@ -1,22 +1,24 @@
-"""Candidate documents from files, JSON lines or standard input, and back."""
+"""Candidate documents from files, JSON or standard input."""
 
 import json
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TextIO
+from typing import Any
+
+from rich.console import Console
 
 from finerank.errors import InvalidInput
 from finerank.ranking import Document
 
 
 def read_candidates(files: list[Path], docs: Path | None) -> list[Document]:
-    """The documents of text files (one a file, its path as id), of a JSON-lines file, or of standard input, one a
-    line. Raises `InvalidInput` naming the file and line of what cannot be read."""
+    """The documents of text files (one a file, its path as id), of a JSON file, or of standard input, one a line.
+    Raises `InvalidInput` naming the file and line of what cannot be read, `UnreadableFile` naming one that is no text.
+    """
     documents = [Document(_read(path), id=str(path)) for path in files]
     if docs is not None:
-        with sys.stdin if str(docs) == "-" else _open(docs) as lines:
-            documents += parse_lines(lines, str(docs))
+        documents += parse_documents(sys.stdin.read() if str(docs) == "-" else _read(docs), str(docs))
     if documents or files or docs is not None:
         return documents
     if sys.stdin.isatty():
@@ -24,15 +26,14 @@ def read_candidates(files: list[Path], docs: Path | None) -> list[Document]:
     return [Document(line.rstrip("\r\n")) for line in sys.stdin if line.strip()]
 
 
-def parse_lines(lines: Iterable[str], name: str) -> list[Document]:
-    """Documents from JSON lines: a string, or an object with text and perhaps id and metadata."""
+def parse_documents(text: str, name: str) -> list[Document]:
+    """Documents from JSON lines or an array: each a string, or an object with text and perhaps id and metadata."""
     documents = []
-    for number, line in enumerate(lines, start=1):
-        if line.strip():
-            try:
-                documents.append(parse_document(json.loads(line)))
-            except ValueError as error:  # InvalidInput and JSONDecodeError both are
-                raise InvalidInput(f"{name}, line {number}: {error}") from error
+    for place, value in _values(text, name):
+        try:
+            documents.append(parse_document(value))
+        except InvalidInput as error:
+            raise InvalidInput(f"{place}: {error}") from error
     return documents
 
 
@@ -51,13 +52,29 @@ def parse_document(value: object) -> Document:
     return Document(value["text"], id_, {**others, **given})
 
 
-def _read(path: Path) -> str:
-    with _open(path) as file:
-        return file.read()
+def _values(text: str, name: str) -> Iterator[tuple[str, object]]:
+    """The values in JSON lines or in one array, each with its place in words."""
+    if text.lstrip().startswith("["):
+        for number, value in enumerate(_json(text, name), start=1):
+            yield f"{name}, document {number}", value
+        return
+    for number, line in enumerate(text.split("\n"), start=1):
+        if line.strip():
+            yield (place := f"{name}, line {number}"), _json(line, place)
 
 
-def _open(path: Path) -> TextIO:
+def _json(text: str, place: str) -> Any:  # noqa: ANN401 - whatever stands there
     try:
-        return path.open(encoding="utf-8-sig", errors="replace")
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise InvalidInput(f"{place}: not readable as JSON: {error}") from error
+
+
+def _read(path: Path) -> str:
+    from finerank.text.load import decode
+
+    try:
+        content = path.read_bytes()
     except OSError as error:
         raise InvalidInput(f"{path}: {error.strerror}") from error
+    return decode(content, str(path), lambda odd: Console(stderr=True).print(odd, style="yellow", markup=False))

@@ -104,7 +104,9 @@ def evaluate(
     if store is not None and queries is not None and qrels is not None:
         judged = _judge_store(store, queries, qrels, depth)
     else:
-        judged = _read_sets(sets or [], run, qrels, split)
+        from finerank.cli.judged import read_sets
+
+        judged = read_sets(sets or [], split, depth, run, qrels)
     other = read_evaluation(against) if against is not None else None
     if other is not None:
         check_measured(other, names[0])
@@ -234,18 +236,6 @@ def traps_table(outcomes: Sequence[TrapOutcome]) -> Table:
     for name, figure in trap_accuracy(outcomes).items():
         table.add_row(name, f"{figure.right} of {figure.traps}")
     return table
-
-
-def _read_sets(paths: Sequence[Path], run: Path | None, qrels: Path | None, split: str) -> "list[JudgedSet]":
-    """All sets before any is scored: a bad line in the last must not cost the others' time."""
-    from finerank.evaluation.datasets import find_sets, read_set
-
-    folders = find_sets(paths)
-    if len(folders) != 1 and (run or qrels):
-        raise InvalidSetting(
-            f"--run and --qrels go with one set, and here are {len(folders)}; evaluate them one by one"
-        )
-    return [read_set(folder, run=run, qrels=qrels, split=split) for folder in folders]
 
 
 def _judge_store(store: Path, queries: Path, qrels: Path, depth: int | None) -> "list[JudgedSet]":

@@ -1,14 +1,14 @@
 """Judged sets from disk: queries, the candidates a first stage found for each, and the judgements. Ranks nothing.
 
 A set is a BEIR folder: corpus.jsonl, queries.jsonl, and qrels.tsv or qrels/SPLIT.tsv. The candidates come from its
-candidates.jsonl or from a TREC run. They are taken as given: a relevant document the first stage did not find is not
-put in, and simply costs.
+candidates.jsonl, from a TREC run, or from a search of its corpus. They are taken as given: a relevant document that the
+first stage did not find is not put in, and simply costs.
 """
 
 import json
 import math
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NoReturn
@@ -24,6 +24,11 @@ UNKNOWN_LANGUAGE = "unknown"
 
 Grades = Mapping[str, int]
 """Document id to grade; 1 and more is relevant."""
+
+FirstStage = Callable[[Sequence[str], Sequence[str]], Sequence[Sequence[int]]]
+"""A corpus and queries to, for each query, the places in the corpus of its candidates, best first."""
+
+_CANDIDATES = "candidates.jsonl"
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,20 +90,34 @@ def find_sets(paths: Sequence[Path]) -> list[Path]:
     return found
 
 
-def read_set(folder: Path, *, run: Path | None = None, qrels: Path | None = None, split: str = "test") -> JudgedSet:
+def read_set(
+    folder: Path,
+    *,
+    run: Path | None = None,
+    qrels: Path | None = None,
+    split: str = "test",
+    bm25: FirstStage | None = None,
+) -> JudgedSet:
     """The set in `folder`, its candidates from a TREC `run` if given, its judgements from `qrels` if given.
 
-    Every judged query is in it, also one that the first stage found nothing for. Raises `InvalidInput` naming the
-    file, the line and the fix.
+    `bm25` finds the candidates of a folder that has none. Every judged query is in the set, also one that the first
+    stage found nothing for. Raises `InvalidInput` naming the file, the line and the fix.
     """
     grades = read_qrels(qrels or _qrels_path(folder, split))
     texts = _read_queries(folder / "queries.jsonl")
-    source, lists = (run, read_run(run)) if run else _read_candidates(folder)
     judged = [query_id for query_id in grades if query_id in texts]
     if not judged:
         raise InvalidInput(f"{folder}: no query of queries.jsonl is judged; the qrels belong to other queries")
-    wanted = {id_ for query_id in judged for id_ in lists.get(query_id, ())}
-    documents = _read_corpus(folder / "corpus.jsonl", wanted)
+    corpus, notes = folder / "corpus.jsonl", [*_unknown(grades, texts)]
+    if bm25 and not run and not (folder / _CANDIDATES).is_file():
+        source, documents = corpus, _read_corpus(corpus)
+        ids = list(documents)
+        found = bm25([document.text for document in documents.values()], [texts[query_id] for query_id in judged])
+        lists = {query_id: [ids[place] for place in row] for query_id, row in zip(judged, found, strict=True)}
+        notes.append(f"no {_CANDIDATES} and no run: the first stage is BM25 over {len(ids)} documents")
+    else:
+        source, lists = (run, read_run(run)) if run else _read_candidates(folder)
+        documents = _read_corpus(corpus, {id_ for query_id in judged for id_ in lists.get(query_id, ())})
     for query_id in judged:
         for id_ in lists.get(query_id, ()):
             if id_ not in documents:
@@ -109,8 +128,7 @@ def read_set(folder: Path, *, run: Path | None = None, qrels: Path | None = None
         )
         for query_id in judged
     )
-    notes = (*_unknown(grades, texts), *_unfit(queries))
-    return JudgedSet(folder.resolve().name, queries, _language(folder), notes)
+    return JudgedSet(folder.resolve().name, queries, _language(folder), (*notes, *_unfit(queries)))
 
 
 def read_pairs(path: Path) -> JudgedSet:
@@ -215,12 +233,12 @@ def _read_queries(path: Path) -> dict[str, str]:
     return texts
 
 
-def _read_corpus(path: Path, wanted: set[str]) -> dict[str, Document]:
-    """The documents with a wanted id; the others of a large corpus are not kept."""
+def _read_corpus(path: Path, wanted: set[str] | None = None) -> dict[str, Document]:
+    """The documents with a wanted id, or all; the others of a large corpus are not kept."""
     documents: dict[str, Document] = {}
     for number, fields in read_json_lines(path):
         id_ = text_field(path, number, fields, "_id")
-        if id_ not in wanted:
+        if wanted is not None and id_ not in wanted:
             continue
         if id_ in documents:
             _refuse(path, number, f"has the _id {id_!r} of an earlier line; ids must differ")
@@ -230,9 +248,9 @@ def _read_corpus(path: Path, wanted: set[str]) -> dict[str, Document]:
 
 
 def _read_candidates(folder: Path) -> tuple[Path, dict[str, list[str]]]:
-    path = folder / "candidates.jsonl"
+    path = folder / _CANDIDATES
     if not path.is_file():
-        raise InvalidInput(f"{folder}: has no candidates.jsonl; name the first stage's TREC run with --run")
+        raise InvalidInput(f"{folder}: has no {_CANDIDATES}; name the first stage's TREC run with --run")
     lists: dict[str, list[str]] = {}
     for number, fields in read_json_lines(path):
         query_id, candidates = text_field(path, number, fields, "qid"), fields.get("candidates")

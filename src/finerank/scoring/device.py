@@ -6,11 +6,11 @@ agrees with float32. `auto` falls back to the CPU and says why; a device asked f
 
 import ctypes
 import platform
-import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from finerank.errors import DeviceUnavailable, InvalidSetting
+from finerank.settings import check_device
 
 HALF_TOLERANCE = 3e-2
 """Largest difference, relative to the largest value, between the half-precision and the float32 trial forward."""
@@ -50,8 +50,7 @@ def choose_device(requested: str = "auto", dtype: str = "auto") -> Device:
     Raises `DeviceUnavailable` if a device asked for by name fails a check, `InvalidSetting` on another name.
     """
     kind = requested.partition(":")[0]
-    if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", requested):
-        raise InvalidSetting(f"device={requested!r}: must be auto, cpu, mps, cuda or cuda:N")
+    check_device(requested)
     if dtype == "int8":
         raise InvalidSetting("dtype='int8': only ONNX models come in int8; see `finerank export --precision int8`")
     if dtype == "int16":

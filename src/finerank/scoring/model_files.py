@@ -118,6 +118,15 @@ class _Wanted:
         """Whether torch may find a GPU to run it on."""
         return bool(find_spec("torch")) and (has_gpu_driver() if self.device == "auto" else self.device != "cpu")
 
+    @property
+    def needs_torch(self) -> str:
+        """The setting that only torch can meet, in words; empty if there is none."""
+        if self.backend != "auto":
+            return ""
+        if self.device not in ("auto", "cpu"):
+            return f"device={self.device!r}"
+        return f"dtype={self.dtype!r}" if self.dtype in ("fp16", "bf16") else ""
+
     def runs_natively(self, model_type: object) -> bool:
         """Whether the native engine is to run weights of this type."""
         if self.backend != "auto":
@@ -223,6 +232,8 @@ def _choose(names: Iterable[str], model: str, wanted: _Wanted, model_type: objec
     onnx = next(
         (name for name in (_ONNX_INT8 + _ONNX if dtype == "int8" else _ONNX + _ONNX_INT8) if name in present), None
     )
+    if wanted.needs_torch and (safetensors or _INT8_SAFETENSORS in present) and not find_spec("torch"):
+        raise MissingExtra(wanted.needs_torch, "torch")
     safetensors_wanted = backend in _SAFETENSORS_BACKENDS or (backend == "auto" and dtype != "int8")
     native = wanted.runs_natively(model_type)
     runs = native or find_spec("torch")

@@ -107,7 +107,7 @@ def _guessed(content: bytes, complaint: str, report: Report) -> str:
     try:
         from charset_normalizer import from_bytes
     except ImportError as error:
-        raise MissingExtra("text that is not UTF-8", "rag") from error
+        raise MissingExtra(f"{complaint}: telling its encoding", "rag") from error
     best = from_bytes(content).best()
     if best is None or best.encoding == "utf_8":
         raise UnreadableFile(f"{complaint}, nor in another encoding that can be told; convert it to UTF-8")

@@ -45,7 +45,7 @@ class Bm25:
         try:
             import bm25s
         except ImportError as error:
-            raise MissingExtra("BM25", "train") from error
+            raise MissingExtra("BM25", "evaluate") from error
         _check_corpus(corpus)
         self._index = bm25s.BM25(k1=1.5, b=0.75, method="lucene")
         # bm25s fails where there are no terms at all.
@@ -124,7 +124,7 @@ def _count_terms(texts: Sequence[str]) -> list[int]:
 
 def _check_corpus(corpus: Sequence[str]) -> None:
     if not corpus:
-        raise InvalidInput("the corpus is empty; there is nothing to find negatives in")
+        raise InvalidInput("the corpus is empty; there is nothing to find in it")
 
 
 def _top(scores: NDArray[Any], k: int) -> list[int]:
