@@ -228,7 +228,7 @@ def main() -> None:
     save_file(weights, options.out / "model.safetensors", {"format": "pt"})
     save_file({**heads[EXIT].tensors(), "layers": torch.tensor([float(EXIT)])}, options.out / "exit.safetensors")
     config = json.loads((options.trimmed / "config.json").read_text(encoding="utf-8"))
-    config |= {"architectures": ["BertForLateInteraction"], "id2label": {"0": "LABEL_0"}, "finerank_max_length": 512}
+    config |= {"architectures": ["BertForLateInteraction"], "id2label": {"0": "LABEL_0"}, "finerank_max_length": 256}
     (options.out / "config.json").write_text(json.dumps(config, indent=1), encoding="utf-8")
     shutil.copy(options.trimmed / "tokenizer.json", options.out)
 
