@@ -169,6 +169,39 @@ def test_what_is_wrong_with_a_model_is_said_with_its_fix(folder, damage, options
     assert str(folder) in str(caught.value)
 
 
+@pytest.mark.parametrize("backend", ["auto", "torch", "transformers"])
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("hidden_size", "384", "hidden_size is '384', not a whole number from 1 up"),
+        ("num_attention_heads", 0, "num_attention_heads is 0, not a whole number from 1 up"),
+        ("num_hidden_layers", [6], r"num_hidden_layers is \[6\], not a whole number"),
+        ("max_position_embeddings", "512", "max_position_embeddings is '512', not a whole number from 0 up"),
+        ("vocab_size", {}, "vocab_size is {}, not a whole number"),
+        ("type_vocab_size", "2", "type_vocab_size is '2', not a whole number"),
+        ("pad_token_id", "none", "pad_token_id is 'none', not a whole number"),
+        ("num_labels", "1", "num_labels is '1', not a whole number"),
+        ("finerank_max_length", "long", "finerank_max_length is 'long', not a whole number from 8 up"),
+        ("model_type", ["bert"], r"model_type is \['bert'\], not a text"),
+        ("hidden_act", ["gelu"], r"hidden_act is \['gelu'\], not a text"),
+        ("position_embedding_type", 3, "position_embedding_type is 3, not a text"),
+        ("layer_norm_eps", "tiny", "layer_norm_eps is 'tiny', not a number"),
+        ("architectures", {"a": 1}, "architectures is {'a': 1}, not a list"),
+        ("id2label", 1, "id2label is 1, not an object"),
+    ],
+)
+def test_an_odd_value_in_a_config_is_named(folder, backend, name, value, message):
+    reconfigure(folder, **{name: value})
+    with pytest.raises(BrokenModel, match=rf"config\.json: {message}.*; download it again"):
+        Reranker.from_pretrained(folder, device="cpu", backend=backend)
+
+
+def test_a_config_of_null_is_no_config(folder):
+    (folder / "config.json").write_text("null")
+    with pytest.raises(BrokenModel, match=r"config\.json: holds no JSON object"):
+        Reranker.from_pretrained(folder, device="cpu")
+
+
 @pytest.mark.parametrize("name", ["no-such-model", "./no/such", "../such", "/no/such/folder", "a--b/c", "~/no-such"])
 def test_a_name_that_is_nothing_is_not_found(name):
     with pytest.raises(ModelNotFound, match=r"no such folder, not a hub id .*embedded model"):

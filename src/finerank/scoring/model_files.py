@@ -52,6 +52,23 @@ _ONNX_INT8 = tuple(
 _INT8_SAFETENSORS = "model_int8.safetensors"
 """Weights as `finerank.scoring.int8` describes; model_int8.onnx beside it refers to them."""
 
+_CONFIG_NUMBERS: Mapping[str, int] = {
+    **dict.fromkeys(("hidden_size", "num_attention_heads", "num_hidden_layers"), 1),
+    **dict.fromkeys(("max_position_embeddings", "vocab_size", "type_vocab_size", "num_labels", "pad_token_id"), 0),
+    TRAINED_LENGTH: 8,
+}
+"""Whole numbers of config.json, and how low each may be."""
+
+_CONFIG_TYPES: Mapping[str, tuple[type | tuple[type, ...], str]] = {
+    "model_type": (str, "a text"),
+    "hidden_act": (str, "a text"),
+    "position_embedding_type": (str, "a text"),
+    "layer_norm_eps": ((int, float), "a number"),
+    "architectures": (list, "a list"),
+    "id2label": (dict, "an object"),
+}
+"""What else is read of it. A value may also be null, which is as if it were left out."""
+
 _SAFETENSORS_BACKENDS = ("native", "torch", "transformers")
 NATIVE_DTYPES = ("auto", "int16", "fp32")
 _PICKLED = ("pytorch_model.bin", "pytorch_model.bin.index.json", "model.pt", "model.bin")
@@ -330,9 +347,26 @@ def _read_config(path: Path) -> dict[str, Any]:
         raise BrokenModel(f"{path}: no such file; download the model's folder again, whole.") from error
     except ValueError as error:
         raise BrokenModel(f"{path}: not readable as JSON: {error}; download it again.") from error
+    except OSError as error:
+        raise BrokenModel(f"{path}: {error.strerror}; make it readable, or download it again.") from error
     if not isinstance(config, dict):
         raise BrokenModel(f"{path}: holds no JSON object; download it again.")
+    _check_fields(path, config)
     return config
+
+
+def _check_fields(path: Path, config: Mapping[str, Any]) -> None:
+    """Raise `BrokenModel` on a value that is not of its type."""
+    for name, lowest in _CONFIG_NUMBERS.items():
+        value = config.get(name)
+        if value is not None and not (isinstance(value, int) and value >= lowest):
+            raise BrokenModel(
+                f"{path}: {name} is {value!r:.60}, not a whole number from {lowest} up; download it again."
+            )
+    for name, (kind, words) in _CONFIG_TYPES.items():
+        value = config.get(name)
+        if value is not None and not isinstance(value, kind):
+            raise BrokenModel(f"{path}: {name} is {value!r:.60}, not {words}; download it again.")
 
 
 def _check_architecture(name: str, config: Mapping[str, Any]) -> None:
