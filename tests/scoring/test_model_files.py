@@ -202,6 +202,14 @@ def test_a_config_of_null_is_no_config(folder):
         Reranker.from_pretrained(folder, device="cpu")
 
 
+@pytest.mark.parametrize("headless", [False, True])
+def test_a_model_in_8_bits_says_what_trains_and_what_runs_it(headless):
+    with pytest.raises(
+        BrokenModel, match=r"8 bits only \(model_int8.safetensors\).* backend='auto'; train from .*make mini"
+    ):
+        find_model(DEFAULT_MODEL, backend="transformers", headless=headless)
+
+
 @pytest.mark.parametrize("name", ["no-such-model", "./no/such", "../such", "/no/such/folder", "a--b/c", "~/no-such"])
 def test_a_name_that_is_nothing_is_not_found(name):
     with pytest.raises(ModelNotFound, match=r"no such folder, not a hub id .*embedded model"):

@@ -284,6 +284,12 @@ def _no_weights(present: set[str], model: str, backend: str, dtype: str) -> str:
         kind = "int8 ONNX" if dtype == "int8" else "ONNX"
         precision = "int8" if dtype == "int8" else "fp32"
         return f"{model}: has no {kind} file; make one with `finerank export {model} OUT --precision {precision}`."
+    if backend == "transformers" and _INT8_SAFETENSORS in present:
+        return (
+            f"{model}: ships in 8 bits only ({_INT8_SAFETENSORS}), and training and backend='transformers' need float "
+            "weights. Rank with backend='auto'; train from another model, such as BAAI/bge-reranker-base, or from the "
+            f"float weights that it was made from (`make mini`, in the source repository, leaves finerank-mini's)."
+        )
     pickled = next((name for name in _PICKLED if name in present), None)
     if pickled:
         return (
