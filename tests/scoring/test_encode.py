@@ -116,7 +116,7 @@ def test_roberta_pairs_are_flag_embeddings(query, passage, expected, truncated):
 @every_tokenizer
 def test_an_uncut_pair_is_what_the_tokenizer_itself_makes_of_it(tokenizer, real_texts):
     for query, passage in zip(real_texts[:40], real_texts[40:80], strict=True):
-        pair, own = encode_one(tokenizer, 4096, query, passage), tokenizer.encode(query, passage)
+        pair, own = encode_one(tokenizer, 4096, query, passage), tokenizer.encode(query, passage.strip())
         assert (pair.token_ids.tolist(), pair.type_ids.tolist()) == (own.ids, own.type_ids)
         assert not pair.truncated
 
@@ -147,7 +147,8 @@ _CHARACTERS = st.text(st.sampled_from("a bé.\n人て한ü🐼ß﷽Ａ"), max_si
 def test_pairs_fit_and_only_what_must_be_cut_is_cut(tokenizer, query, passages, max_length):
     """FlagEmbedding's rule: the query cut to max_length * 3 // 4, then the passage alone to the room left."""
     specials = tokenizer.num_special_tokens_to_add(is_pair=True)
-    whole_query, *whole = (tokenizer.encode(text, add_special_tokens=False).ids for text in (query, *passages))
+    read = (query, *(passage.strip() for passage in passages))
+    whole_query, *whole = (tokenizer.encode(text, add_special_tokens=False).ids for text in read)
     query_ids = whole_query[: max_length * 3 // 4]
     encoder = PairEncoder(tokenizer, max_length)
     for pair, ids in zip(encoder.encode(encoder.encode_query(query), passages), whole, strict=True):
@@ -178,8 +179,32 @@ def test_a_very_long_text_is_cut_as_if_all_of_it_had_been_tokenized(tokenizer, t
     short = encoder.encode_query("a")
     room = encoder.passage_room(short)
     (pair,) = encoder.encode(short, [text])
+    whole = tokenizer.encode(text.strip(), add_special_tokens=False).ids
     assert pair.token_ids[:-1][-min(room, len(whole)) :].tolist() == whole[:room]
     assert pair.truncated is (len(whole) > room)
+
+
+@every_tokenizer
+@pytest.mark.parametrize("max_length", [12, 64])
+def test_white_space_around_a_passage_is_not_read(tokenizer, max_length):
+    encoder = PairEncoder(tokenizer, max_length)
+    query = encoder.encode_query("who?")
+    plain, *spaced = encoder.encode(query, [GIANT, f"{GIANT}\n", f" \n\t{GIANT}\u3000 \r\n", "\n" * 100_000 + GIANT])
+    for pair in spaced:
+        assert pair.token_ids.tolist() == plain.token_ids.tolist()
+        assert pair.truncated == plain.truncated
+    empty, *blank = encoder.encode(query, ["", " ", "\n \t"])
+    assert [pair.token_ids.tolist() for pair in blank] == [empty.token_ids.tolist()] * 2
+
+
+@every_tokenizer
+def test_what_is_read_of_a_passage_ends_alike_with_white_space_around_it(tokenizer):
+    encoder = PairEncoder(tokenizer, 12)
+    query = encoder.encode_query("who?")
+    end = encoder.read_length(query, GIANT)
+    assert 0 < end < len(GIANT)
+    assert encoder.read_length(query, f"\n  {GIANT}\n") == 3 + end
+    assert encoder.read_length(query, "  hi\n") == len("  hi\n")
 
 
 def test_a_word_too_long_for_wordpiece_stays_unknown_where_the_text_is_cut_inside_it(bert):

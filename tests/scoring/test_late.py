@@ -125,6 +125,17 @@ def test_white_space_around_a_query_changes_nothing(default_model):
         assert plain == spaced
 
 
+def test_white_space_around_a_passage_changes_nothing(default_model):
+    with Reranker.from_pretrained(default_model, device="cpu") as reranker:
+        plain, spaced = reranker.score_pairs(("reset it", text) for text in ("Hold it.", "\n Hold it. \n"))
+        assert plain == spaced
+        explanation = reranker.explain("reset it", "\n Hold it. A lamp. \n", words=False)
+        assert [piece.span for piece in explanation.sentences] == [(2, 10), (11, 18)]
+        assert explanation.logit == reranker.rank("reset it", ["Hold it. A lamp."])[0].logit
+        alone = reranker.rank("reset it", ["Hold it."])[0].logit
+        assert explanation.logit - explanation.sentences[1].drop == pytest.approx(alone, abs=1e-9)
+
+
 def test_a_long_passage_is_cut_alike_beside_questions_of_like_length(late, real_texts):
     def read(query: str, reranker: Reranker) -> tuple[bytes, bool]:
         [pair] = reranker.encode(query, [" ".join(real_texts)]).pairs

@@ -1,7 +1,8 @@
 """Query and passage to the token sequence the model reads, cut as BAAI's FlagEmbedding cuts it.
 
 The query, alone, is cut to 3/4 of max_length; then the passage alone is cut to what room is left. The special tokens
-around them are read off the tokenizer's own template, so that every family is handled by one piece of code.
+around them are read off the tokenizer's own template, so that every family is handled by one piece of code. White space
+around a passage is not read: to SentencePiece it is a token, and a file's last line break would move its score.
 """
 
 import re
@@ -103,7 +104,8 @@ class PairEncoder:
     def encode(self, query: EncodedQuery, passages: Sequence[str], room: int | None = None) -> list[EncodedPair]:
         """One pair a passage, each at most max_length tokens, and at most `room` of them the passage's."""
         room = self.passage_room(query) if room is None else room
-        return [self._pair(query, ids, room) for ids in self._tokenize(passages, room)]
+        read = [passage.strip() for passage in passages]
+        return [self._pair(query, ids, room) for ids in self._tokenize(read, room)]
 
     def passage_room(self, query: EncodedQuery) -> int:
         """How many tokens of a passage fit beside this query."""
@@ -111,12 +113,14 @@ class PairEncoder:
         return room // self._step * self._step or room
 
     def read_length(self, query: EncodedQuery, passage: str) -> int:
-        """How many characters of a passage are read beside this query."""
+        """How many characters of a passage are read beside this query, with the white space before them."""
         room = self.passage_room(query)
+        read = passage.strip()
         size = room * _CHARACTERS_PER_TOKEN
-        while len(spans := self.token_spans(passage[:size])) <= room and size < len(passage):
+        while len(spans := self.token_spans(read[:size])) <= room and size < len(read):
             size *= 4
-        return spans[room - 1][1] if len(spans) > room else len(passage)
+        before = len(passage) - len(passage.lstrip())
+        return before + spans[room - 1][1] if len(spans) > room else len(passage)
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """Tokens of each text, uncut and without special tokens."""
