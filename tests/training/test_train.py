@@ -19,9 +19,10 @@ from safetensors.torch import load_file
 from transformers import BertModel, TrainerCallback
 
 from finerank import InvalidInput, InvalidSetting, Reranker
-from finerank.errors import DeviceUnavailable, TrainingCollapsed
+from finerank.errors import DeviceUnavailable, ParityFailed, TrainingCollapsed
 from finerank.training.augment import Augmentation
 from finerank.training.examples import Example, write_examples
+from finerank.training.export import PARITY_LIMITS
 from finerank.training.run import last_checkpoint
 from finerank.training.train import TrainSettings, train
 
@@ -157,6 +158,29 @@ def test_a_finished_run_is_not_trained_again(finished, tiny_model: Path, long_li
     out, _, _ = finished
     with pytest.raises(InvalidSetting, match="holds a finished run"):
         train(str(tiny_model), long_lists, out, dev=long_lists[:4], settings=QUICK)
+
+
+def test_a_run_whose_export_fails_is_exported_without_training_anew(
+    tiny_model: Path, make_lists: MakeLists, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    lists, out = make_lists(8), tmp_path / "out"
+    monkeypatch.setitem(PARITY_LIMITS, "int8", (0.0, 2.0))
+    for callbacks in ([], [Kill(1)]):  # the second time there is no step to be killed at
+        with pytest.raises(
+            ParityFailed, match=r"use fp32\. The trained model is whole, in .*out/model\. .* export='fp32'"
+        ):
+            train(str(tiny_model), lists, out, settings=replace(QUICK, export="int8"), callbacks=callbacks)
+    assert sorted(path.name for path in out.iterdir()) == ["checkpoints", "logs", "model", "run.json"]
+    trained = weights(out)
+    with pytest.raises(InvalidSetting, match="begun with another settings"):
+        train(str(tiny_model), lists, out, settings=replace(QUICK, export="fp32", seed=1))
+    record = train(str(tiny_model), lists, out, settings=replace(QUICK, export="fp32"), callbacks=[Kill(1)])
+    assert json.loads((out / "run.json").read_text(encoding="utf-8")) == record
+    assert (record["finished"], record["steps"], record["settings"]["export"]) == (True, 2, "fp32")
+    assert all(torch.equal(weight, trained[name]) for name, weight in weights(out).items())
+    np.testing.assert_allclose(logits(out / "onnx", lists), logits(out / "model", lists), atol=1e-3)
+    with pytest.raises(InvalidSetting, match="holds a finished run"):
+        train(str(tiny_model), lists, out, settings=replace(QUICK, export="int8"))
 
 
 def test_training_prints_nothing_on_standard_output(

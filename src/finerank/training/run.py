@@ -2,7 +2,7 @@
 
 The folder holds `model/`, `run.json` (settings, fingerprint of the data, versions, every figure logged),
 `checkpoints/`, TensorBoard's `logs/` and, if asked for, `onnx/`. A run that was killed goes on from its last whole
-checkpoint, step for step as if it had not been.
+checkpoint, step for step as if it had not been; one whose export failed is exported again without training anew.
 """
 
 import atexit
@@ -17,9 +17,9 @@ from contextlib import closing
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-from finerank.errors import DeviceUnavailable, InvalidSetting, MissingExtra
+from finerank.errors import DeviceUnavailable, InvalidSetting, MissingExtra, ParityFailed
 from finerank.scoring.allocator import keep_large_blocks
 from finerank.scoring.encode import PairEncoder, open_encoder
 from finerank.scoring.families import is_late
@@ -103,11 +103,15 @@ class Plan:
 
 def execute(plan: Plan, out: Path) -> dict[str, Any]:
     """Do what is planned in the folder `out`; returns what run.json says at the end."""
+    if plan.settings.export:
+        import finerank.training.export  # noqa: F401 - raises MissingExtra, and now rather than after training
     keep_large_blocks()  # gradients as large as the vocabulary come and go with every step: a tenth of its time
     args = _arguments(plan.settings, out, bool(plan.dev))
     record = plan.record()
     with args.main_process_first(local=False):
-        _open_run(out, record)
+        trained = _open_run(out, record)
+    if trained is not None:
+        return _export_later(out, trained, plan.settings.export)
     bar = TrainingBar()
     trainer = _trainer(plan, args, out, bar)
     before = trainer.rank_dev() if plan.dev else {}
@@ -123,8 +127,7 @@ def execute(plan: Plan, out: Path) -> dict[str, Any]:
     }
     if is_main_process():
         _finish(trainer.model, plan, out, record)
-    # Gloo's threads may let go of a tensor once the interpreter is ending, which is a SIGABRT: they are joined before.
-    atexit.register(PartialState().destroy_process_group)
+    _end_in_order()
     return record
 
 
@@ -164,37 +167,71 @@ def fingerprint(examples: Iterable[Example]) -> str:
     return digest.hexdigest()
 
 
+def _end_in_order() -> None:
+    """Gloo's threads may let go of a tensor once the interpreter is ending, a SIGABRT: they are joined before."""
+    atexit.register(PartialState().destroy_process_group)
+
+
 def _finish(scorer: Any, plan: Plan, out: Path, record: Mapping[str, Any]) -> None:  # noqa: ANN401 - as the plan's
-    """The model, its card, its ONNX export; run.json last, for it says that all the rest is there."""
+    """The model, its card; run.json, which says that they are there; then the ONNX export, which may fail."""
     save_model(scorer.model, plan.start, out / "model")
     if plan.settings.exit_layers:
         scorer.early_exit.save(out / "model")
     (out / "model" / "README.md").write_text(model_card(record), encoding="utf-8")
-    if plan.settings.export:
-        from finerank.training.export import export
-
-        shutil.rmtree(out / "onnx", ignore_errors=True)
-        export(str(out / "model"), out / "onnx", plan.settings.export)
     _write_record(out, record)
+    _export(out, plan.settings.export)
 
 
-def _open_run(out: Path, record: Mapping[str, Any]) -> None:
-    """Begin a run in `out`, or accept the same one there, cut off before its end."""
+def _export(out: Path, precision: str) -> None:
+    if not precision:
+        return
+    from finerank.training.export import Precision, export
+
+    shutil.rmtree(out / "onnx", ignore_errors=True)
+    try:
+        export(str(out / "model"), out / "onnx", cast("Precision", precision))
+    except ParityFailed as error:
+        again = " The same run with export='fp32' exports it without training anew." if precision == "int8" else ""
+        raise ParityFailed(f"{error} The trained model is whole, in {out / 'model'}.{again}") from error
+
+
+def _export_later(out: Path, record: dict[str, Any], precision: str) -> dict[str, Any]:
+    """The export that a finished run has not got; returns what run.json says then."""
+    PartialState().wait_for_everyone()  # no process may meet the export while it looks for it
+    record["settings"]["export"] = precision
+    if is_main_process():
+        _write_record(out, record)
+        _export(out, precision)
+    _end_in_order()
+    return record
+
+
+def _open_run(out: Path, record: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Begin a run in `out`, or accept the same one there, cut off before its end.
+
+    If it is trained, and only its export is still to be made, returns what its run.json says.
+    """
     path = out / "run.json"
     if not path.is_file():
         if out.exists() and (not out.is_dir() or any(out.iterdir())):
             raise InvalidSetting(f"{out}: exists and is not a run of ours; name another folder")
         _write_record(out, record)
-        return
-    there = json.loads(path.read_text(encoding="utf-8"))
-    if there["finished"]:
+        return None
+    there: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    if there["finished"] and (not record["settings"]["export"] or (out / "onnx").exists()):
         raise InvalidSetting(f"{out}: holds a finished run; name another folder")
     for name in ("model", "settings", "data", "dev"):
-        if there[name] != json.loads(_to_json(record[name])):
+        if _fixed(there[name]) != _fixed(json.loads(_to_json(record[name]))):
             raise InvalidSetting(
                 f"{out}: holds a run that was begun with another {name}. Go on with what it was begun with "
                 "(it stands in run.json), or name another folder."
             )
+    return there if there["finished"] else None
+
+
+def _fixed(part: object) -> object:
+    """What of run.json's part cannot change while a run goes on: all but the export, which comes after the rest."""
+    return {**part, "export": ""} if isinstance(part, dict) else part
 
 
 def _write_record(out: Path, record: Mapping[str, Any]) -> None:
