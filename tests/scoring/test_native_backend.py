@@ -415,8 +415,25 @@ def test_weights_are_packed_once_and_again_when_they_change(make_model, tmp_path
     assert len(list(own_cache.iterdir())) == 2
 
 
-@pytest.mark.parametrize("damage", [lambda content: content[:-9], lambda content: b"", lambda content: b"x" * 100])
-def test_a_packed_file_that_is_not_whole_is_made_anew(make_model, own_cache, damage):
+def bit_flipped(content: bytes, place: int) -> bytes:
+    return content[:place] + bytes([content[place] ^ 16]) + content[place + 1 :]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda content: content[:-9],
+        lambda content: b"",
+        lambda content: b"x" * 100,
+        lambda content: bit_flipped(content, len(content) // 2),
+        lambda content: bit_flipped(content, len(content) - 30),  # in the index
+        lambda content: bit_flipped(content, len(content) - 15),  # in its length
+        lambda content: content[:8192] + bytes(4096) + content[12288:],
+        lambda content: content[4096:8192] + content[:4096] + content[8192:],
+    ],
+    ids=["cut", "empty", "another", "weight", "index", "length", "lost page", "swapped pages"],
+)
+def test_a_packed_file_that_is_damaged_is_made_anew(make_model, own_cache, damage):
     files = find_model(make_model("bert"), backend="native")
     pairs = random_pairs(files)
     expected = logits_of(opened(files), pairs).tolist()
@@ -460,6 +477,33 @@ def test_leftovers_of_killed_processes_are_removed_in_time(make_model, own_cache
         os.utime(own_cache / name, (time.time() - age_s,) * 2)
     opened(find_model(make_model("bert"), backend="native"))
     assert {path.name for path in own_cache.iterdir() if path.suffix != ".bin"} == {"part-new"}
+
+
+def test_packed_files_not_opened_for_long_are_removed_when_another_is_made(make_model, own_cache):
+    own_cache.mkdir(parents=True)
+    for name, days in (("old.bin", 31), ("new.bin", 29)):
+        (own_cache / name).write_bytes(b"weights")
+        os.utime(own_cache / name, (time.time() - days * 86400,) * 2)
+    files = find_model(make_model("bert"), backend="native")
+    opened(files)
+    assert not (own_cache / "old.bin").exists()
+    assert (own_cache / "new.bin").exists()
+    (own,) = (path for path in own_cache.iterdir() if path.name != "new.bin")
+    os.utime(own, (time.time() - 31 * 86400,) * 2)
+    opened(files)
+    assert time.time() - own.stat().st_mtime < 60
+
+
+def test_of_too_many_packed_files_those_opened_longest_ago_are_removed(make_model, own_cache, monkeypatch):
+    monkeypatch.setattr(native_weights, "_KEPT_BYTES", 100)
+    own_cache.mkdir(parents=True)
+    for age, name in enumerate(("a.bin", "b.bin", "c.bin")):
+        (own_cache / name).write_bytes(bytes(40))
+        os.utime(own_cache / name, (time.time() - age,) * 2)
+    opened(find_model(make_model("bert"), backend="native"))
+    names = {path.name for path in own_cache.iterdir()}
+    assert len(names) == 3
+    assert names > {"a.bin", "b.bin"}
 
 
 def test_a_tensor_reads_rows_as_float32(make_model):
