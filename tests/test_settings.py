@@ -3,10 +3,22 @@ from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from finerank import InvalidSetting
-from finerank.settings import DEFAULT_MODEL, ServeSettings, Settings, cache_dir, option_help
+from finerank.settings import (
+    DEFAULT_MODEL,
+    RagSettings,
+    ServeSettings,
+    Settings,
+    cache_dir,
+    check_threshold,
+    check_top_n,
+    option_choices,
+    option_help,
+    unknown_variables,
+)
 
 WriteToml = Callable[[str], Path]
 
@@ -39,7 +51,7 @@ def test_none_means_not_given(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_config_file_named_in_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "other.toml").write_text("threads = 7\n[another_part]\nthreads = 8")
+    (tmp_path / "other.toml").write_text("threads = 7\n[serve]\nport = 9000\n[rag]\nrecall = 8")
     monkeypatch.setenv("FINERANK_CONFIG", str(tmp_path / "other.toml"))
     assert Settings.load().threads == 7
     monkeypatch.setenv("FINERANK_CONFIG", "missing.toml")
@@ -115,6 +127,93 @@ def test_wrong_environment_values(name: str, text: str, message: str, monkeypatc
 def test_wrong_options_name_the_value_and_the_fix(option: dict[str, object], message: str) -> None:
     with pytest.raises(InvalidSetting, match=re.escape(message)):
         Settings.load(**option)
+
+
+@pytest.mark.parametrize(
+    ("options", "toml_text", "message"),
+    [
+        (Settings, "threads = 0", "threads=0: must be at least 1 (threads in finerank.toml)"),
+        (Settings, "template = {}", "template={}: must be str (template in finerank.toml)"),
+        (Settings, "treshold = 1", "did you mean threshold? (treshold in finerank.toml)"),
+        (Settings, "use_fp16 = 1", "use_fp16=1: must be bool (use_fp16 in finerank.toml)"),
+        (ServeSettings, "[serve]\nport = 70000", "port=70000: ports end at 65535 (serve.port in finerank.toml)"),
+        (
+            ServeSettings,
+            "[serve]\nlow_score = 2",
+            "low_score=2: scores lie between 0 and 1 (serve.low_score in finerank.",
+        ),
+        (ServeSettings, "[serve]\nprot = 1", "unknown option 'prot'; did you mean port? (serve.prot in finerank.toml)"),
+        (
+            RagSettings,
+            "[rag]\nmode = 'best'",
+            "mode='best': must be one of hybrid, vector, text (rag.mode in finerank.",
+        ),
+    ],
+)
+def test_a_wrong_value_is_told_with_its_key(options: type, toml_text: str, message: str, toml: WriteToml) -> None:
+    toml(toml_text)
+    with pytest.raises(InvalidSetting, match=re.escape(message)):
+        options.load()
+
+
+def test_a_wrong_value_is_told_with_its_variable_or_as_an_argument(
+    toml: WriteToml, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    toml("threads = 0\n[rag]\nrecall = 0")
+    monkeypatch.setenv("FINERANK_THREADS", "-1")
+    with pytest.raises(InvalidSetting, match=r"^threads=-1: must be at least 1 \(from FINERANK_THREADS\)$"):
+        Settings.load()
+    with pytest.raises(InvalidSetting, match=r"^threads=-2: must be at least 1 \(given as an argument\)$"):
+        Settings.load(threads=-2)
+    monkeypatch.setenv("FINERANK_RAG_RECALL", "-1")
+    with pytest.raises(InvalidSetting, match=r"^recall=-1: must be at least 1 \(from FINERANK_RAG_RECALL\)$"):
+        RagSettings.load()
+    with pytest.raises(InvalidSetting, match=r"^threads=-3: must be at least 1$"):
+        Settings(threads=-3)
+
+
+@pytest.mark.parametrize("options", [Settings, ServeSettings, RagSettings])
+def test_an_unknown_table_is_an_error_that_names_the_nearest(options: type, toml: WriteToml) -> None:
+    toml("[sevre]\nport = 1")
+    with pytest.raises(InvalidSetting, match=r"finerank\.toml: unknown table \[sevre\]; did you mean serve\?"):
+        options.load()
+    toml("[another_part]\nport = 1")
+    with pytest.raises(InvalidSetting, match=r"unknown table \[another_part\]; the tables are rag, serve"):
+        options.load()
+
+
+def test_variables_that_nothing_reads_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    read = ("FINERANK_THREADS", "FINERANK_SERVE_PORT", "FINERANK_RAG_MODE", "FINERANK_CACHE_DIR", "FINERANK_API_KEY")
+    for name in (*read, "FINERANK_SERVICE_HOST", "FINERANK_PORT_8000_TCP_ADDR", "OTHER_TRESHOLD"):
+        monkeypatch.setenv(name, "1")
+    monkeypatch.setenv("FINERANK_PORT", "tcp://10.0.0.1:8000")  # Kubernetes
+    assert unknown_variables() == []
+    monkeypatch.setenv("FINERANK_TRESHOLD", "0.5")
+    monkeypatch.setenv("FINERANK_BUILT_BY_JENKINS", "7")
+    assert unknown_variables() == [
+        "FINERANK_BUILT_BY_JENKINS: nothing reads this variable",
+        "FINERANK_TRESHOLD: nothing reads this variable; did you mean FINERANK_THRESHOLD?",
+    ]
+
+
+def test_numbers_of_numpy_are_numbers() -> None:
+    settings = Settings.load(threads=np.int64(2), threshold=np.float32(0.25))
+    assert (type(settings.threads), type(settings.threshold)) == (int, float)
+    assert (settings.threads, settings.threshold) == (2, 0.25)
+    top_n, threshold = check_top_n(np.int64(3)), check_threshold(np.float32(0.5))
+    assert (type(top_n), top_n, type(threshold), threshold) == (int, 3, float, 0.5)
+    for wrong in (np.float32(1.5), np.int64(-1), np.float64("nan")):
+        with pytest.raises(InvalidSetting, match=r"threshold=.*: scores lie between 0 and 1"):
+            check_threshold(wrong)
+    for wrong in (np.float32(1.0), np.int64(-1)):
+        with pytest.raises(InvalidSetting, match=r"top_n=.*: must be a whole number, 0 or more"):
+            check_top_n(wrong)
+
+
+def test_the_fixed_values_of_an_option_are_told() -> None:
+    assert option_choices("pooling") == ("max", "first", "mean")
+    assert option_choices("auth", ServeSettings) == ("auto", "off")
+    assert option_choices("threads") == ()
 
 
 def test_a_whole_number_will_do_for_a_float() -> None:

@@ -40,7 +40,11 @@ class InvalidInput(FinerankError, ValueError):
 
 
 class InvalidSetting(FinerankError, ValueError):
-    """An option with a wrong name or value."""
+    """An option with a wrong name or value; `option` is its name where it is one of the settings."""
+
+    def __init__(self, message: str, *, option: str = "") -> None:
+        super().__init__(message)
+        self.option = option
 
 
 class MissingExtra(FinerankError, ImportError):

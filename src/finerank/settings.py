@@ -3,15 +3,16 @@
 A value given in code or on the command line wins over `FINERANK_<NAME>` in the environment, which wins over
 `finerank.toml` (in the working directory, or where `FINERANK_CONFIG` points), which wins over the default. The engine's
 options stand at the top of the file; those of the server in its table `[serve]`, and in `FINERANK_SERVE_<NAME>`;
-those of the pipeline in `[rag]`, and in `FINERANK_RAG_<NAME>`.
+those of the pipeline in `[rag]`, and in `FINERANK_RAG_<NAME>`. A wrong value is told with where it comes from.
 """
 
 import os
 import re
 import tomllib
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields, replace
 from difflib import get_close_matches
+from numbers import Integral, Real
 from pathlib import Path
 from types import NoneType
 from typing import Any, ClassVar, Literal, Self, TypedDict, get_args, get_origin
@@ -62,6 +63,15 @@ def _option(default: Any, help: str) -> Any:  # noqa: ANN401 - what dataclasses.
 
 
 @dataclass(frozen=True, slots=True)
+class _Value:
+    """A value of an option, where it was found, and the same in the words of an error."""
+
+    value: Any
+    origin: str
+    place: str
+
+
+@dataclass(frozen=True, slots=True)
 class _Options:
     """A group of options: one table of finerank.toml."""
 
@@ -73,32 +83,46 @@ class _Options:
 
         A given None means "not given". Raises `InvalidSetting` on an unknown name or a wrong value.
         """
-        return cls(**{name: value for name, (value, _) in cls._found(given).items()})
+        return cls._of(cls._found(given))
 
     @classmethod
     def origins(cls, **given: object) -> list[tuple[str, object, str]]:
         """Every option as (name, value, where the value comes from)."""
-        found, loaded = cls._found(given), cls.load(**given)
+        found = cls._found(given)
+        loaded = cls._of(found)
         return [
-            (option.name, getattr(loaded, option.name), found.get(option.name, ("", "default"))[1])
+            (
+                option.name,
+                getattr(loaded, option.name),
+                found[option.name].origin if option.name in found else "default",
+            )
             for option in fields(cls)
         ]
 
     @classmethod
-    def _found(cls, given: Mapping[str, object]) -> dict[str, tuple[Any, str]]:
+    def _of(cls, found: Mapping[str, _Value]) -> Self:
+        try:
+            return cls(**{name: each.value for name, each in found.items()})
+        except InvalidSetting as error:
+            if error.option not in found:
+                raise
+            raise InvalidSetting(f"{error} ({found[error.option].place})", option=error.option) from None
+
+    @classmethod
+    def _found(cls, given: Mapping[str, object]) -> dict[str, _Value]:
         """Option name to its value and where that was found."""
+        arguments = {name: value for name, value in given.items() if value is not None}
         layers = (
             _from_toml(cls.TABLE),
             _from_environment(cls),
-            {name: (value, "given") for name, value in given.items() if value is not None},
+            {name: _Value(_plain(value), "given", "given as an argument") for name, value in arguments.items()},
         )
-        found = {name: value for layer in layers for name, value in _with_dtype(layer).items()}
+        found = {name: each for layer in layers for name, each in _with_dtype(layer).items()}
         known = {option.name for option in fields(cls)}
-        for name in found:
+        for name, each in found.items():
             if name not in known:
-                near = get_close_matches(name, known, n=1)
-                hint = f"; did you mean {near[0]}?" if near else f"; the options are {', '.join(sorted(known))}"
-                raise InvalidSetting(f"unknown option {name!r}{hint}")
+                hint = _nearest(name, known) or f"; the options are {', '.join(sorted(known))}"
+                raise InvalidSetting(f"unknown option {name!r}{hint} ({each.place})")
         return found
 
     def _check(self, **lowest: float) -> None:
@@ -108,7 +132,7 @@ class _Options:
         for name, low in lowest.items():
             value = getattr(self, name)
             if value is not None and value < low:
-                raise InvalidSetting(f"{name}={value}: must be at least {low}")
+                raise InvalidSetting(f"{name}={value}: must be at least {low}", option=name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +186,7 @@ class Settings(_Options):
     def __post_init__(self) -> None:
         self._check(threads=1, max_length=8, batch_tokens=1, cache_entries=1, chunk_overlap=0, passage_cache_mb=0)
         if "{query}" not in self.template:
-            raise InvalidSetting(f"template={self.template!r}: must contain {{query}}")
+            raise InvalidSetting(f"template={self.template!r}: must contain {{query}}", option="template")
         check_device(self.device)
         check_threshold(self.threshold)
 
@@ -208,33 +232,41 @@ class ServeSettings(_Options):
         for name in ("timeout_s", "idle_unload_s", "health_window_s"):
             value = getattr(self, name)
             if value is not None and value <= 0:
-                raise InvalidSetting(f"{name}={value}: must be more than 0")
+                raise InvalidSetting(f"{name}={value}: must be more than 0", option=name)
         if self.port > 65535:
-            raise InvalidSetting(f"port={self.port}: ports end at 65535")
-        check_threshold(self.low_score)
+            raise InvalidSetting(f"port={self.port}: ports end at 65535", option="port")
+        check_threshold(self.low_score, "low_score")
 
 
 def check_device(device: str) -> None:
     """Raise `InvalidSetting` unless this is auto, or names a device as torch does."""
     if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", device):
-        raise InvalidSetting(f"device={device!r}: must be auto, cpu, mps, cuda or cuda:N")
+        raise InvalidSetting(f"device={device!r}: must be auto, cpu, mps, cuda or cuda:N", option="device")
 
 
-def check_threshold(threshold: float | None) -> None:
-    """Raise `InvalidSetting` unless `threshold` is None or a score between 0 and 1."""
-    if threshold is not None and not (isinstance(threshold, int | float) and 0 <= threshold <= 1):
-        raise InvalidSetting(f"threshold={threshold!r}: scores lie between 0 and 1")
+def check_threshold(threshold: float | None, option: str = "threshold") -> float | None:
+    """The same as a Python number. Raises `InvalidSetting` unless it is None or a score between 0 and 1."""
+    if threshold is not None and not (isinstance(threshold, Real) and 0 <= threshold <= 1):
+        raise InvalidSetting(f"{option}={threshold!r}: scores lie between 0 and 1", option=option)
+    return None if threshold is None else float(threshold)
 
 
-def check_top_n(top_n: int | None) -> None:
-    """Raise `InvalidSetting` unless `top_n` is None or a count."""
-    if top_n is not None and (not isinstance(top_n, int) or top_n < 0):
-        raise InvalidSetting(f"top_n={top_n!r}: must be a whole number, 0 or more")
+def check_top_n(top_n: int | None) -> int | None:
+    """The same as a Python number. Raises `InvalidSetting` unless it is None or a count."""
+    if top_n is not None and (not isinstance(top_n, Integral) or top_n < 0):
+        raise InvalidSetting(f"top_n={top_n!r}: must be a whole number, 0 or more", option="top_n")
+    return None if top_n is None else int(top_n)
 
 
 def option_help(name: str, options: type[_Options] = Settings) -> str:
     """The help text of one option."""
     return next(str(option.metadata["help"]) for option in fields(options) if option.name == name)
+
+
+def option_choices(name: str, options: type[_Options] = Settings) -> tuple[str, ...]:
+    """The values that one option takes, if they are fixed."""
+    type_ = next(option.type for option in fields(options) if option.name == name)
+    return get_args(type_) if get_origin(type_) is Literal else ()
 
 
 def split_list(text: str) -> tuple[str, ...]:
@@ -249,23 +281,48 @@ def cache_dir() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "finerank"
 
 
-_Found = dict[str, tuple[object, str]]
-"""Option name to its value and where that was found."""
+def unknown_variables() -> list[str]:
+    """What to say of each FINERANK_ variable in the environment that nothing reads."""
+    options = {_prefix(group) + option.name.upper() for group in _GROUPS for option in fields(group)}
+    known = options | _OTHER_VARIABLES
+    return [
+        f"{name}: nothing reads this variable{_nearest(name, known, 0.8)}"
+        for name, value in sorted(os.environ.items())
+        if name.startswith("FINERANK_") and name not in known and not _links_service(name, value)
+    ]
 
 
-def _with_dtype(found: _Found) -> _Found:
+def _links_service(name: str, value: str) -> bool:
+    """Whether Kubernetes set it: it tells every container of a service named finerank."""
+    return bool(re.search(r"_SERVICE_(HOST|PORT)|_PORT_\d+_", name)) or value.startswith(("tcp://", "udp://"))
+
+
+def _nearest(name: str, known: Iterable[str], likeness: float = 0.6) -> str:
+    near = get_close_matches(name, list(known), n=1, cutoff=likeness)
+    return f"; did you mean {near[0]}?" if near else ""
+
+
+def _plain(value: object) -> object:
+    """NumPy's numbers as Python's."""
+    if isinstance(value, bool) or not isinstance(value, Real):
+        return value
+    return int(value) if isinstance(value, Integral) else float(value)
+
+
+def _with_dtype(found: dict[str, _Value]) -> dict[str, _Value]:
     """The same with `use_fp16` as a dtype."""
     if "use_fp16" not in found:
         return found
-    value, origin = found["use_fp16"]
-    _check_type("use_fp16", value, bool)
+    given = found["use_fp16"]
+    if not isinstance(given.value, bool):
+        raise InvalidSetting(f"use_fp16={given.value!r}: must be bool ({given.place})", option="use_fp16")
     if "dtype" in found:
-        raise InvalidSetting(f"use_fp16={value} and dtype={found['dtype'][0]!r}: give one of them")
-    rest = {name: entry for name, entry in found.items() if name != "use_fp16"}
-    return {**rest, "dtype": ("fp16" if value else "fp32", origin)}
+        raise InvalidSetting(f"use_fp16={given.value} and dtype={found['dtype'].value!r}: give one of them")
+    rest = {name: each for name, each in found.items() if name != "use_fp16"}
+    return {**rest, "dtype": replace(given, value="fp16" if given.value else "fp32")}
 
 
-def _from_toml(table: str) -> _Found:
+def _from_toml(table: str) -> dict[str, _Value]:
     given = os.environ.get("FINERANK_CONFIG")
     path = Path(given or "finerank.toml")
     if not path.is_file():
@@ -276,23 +333,45 @@ def _from_toml(table: str) -> _Found:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InvalidSetting(f"{path}: not readable as TOML: {error}") from error
-    if not table:  # the engine's options stand at the top, beside the tables of other parts of finerank
-        values = {name: value for name, value in content.items() if not isinstance(value, dict)}
-    else:
+    _check_tables(path, content)
+    values = content
+    if table:
         values = content.get(table, {})
         if not isinstance(values, dict):
             raise InvalidSetting(f"{path}: {table} must be a table, [{table}]")
-    return {name: (tuple(v) if isinstance(v, list) else v, str(path)) for name, v in values.items()}
+    prefix = f"{table}." if table else ""
+    return {
+        name: _Value(tuple(value) if isinstance(value, list) else value, str(path), f"{prefix}{name} in {path}")
+        for name, value in values.items()
+        if table or name not in _tables()
+    }
 
 
-def _from_environment(options: type[_Options]) -> _Found:
-    found: _Found = {}
-    prefix = f"FINERANK_{options.TABLE.upper()}_" if options.TABLE else "FINERANK_"
+def _tables() -> set[str]:
+    return {group.TABLE for group in _GROUPS if group.TABLE}
+
+
+def _check_tables(path: Path, content: Mapping[str, object]) -> None:
+    """Raise `InvalidSetting` on a table that nothing reads."""
+    known = _tables()
+    for name, value in content.items():
+        if isinstance(value, dict) and name not in known | {option.name for option in fields(Settings)}:
+            hint = _nearest(name, known) or f"; the tables are {', '.join(sorted(known))}"
+            raise InvalidSetting(f"{path}: unknown table [{name}]{hint}")
+
+
+def _from_environment(options: type[_Options]) -> dict[str, _Value]:
+    found = {}
     for option in fields(options):
-        name = f"{prefix}{option.name.upper()}"
+        name = f"{_prefix(options)}{option.name.upper()}"
         if os.environ.get(name):
-            found[option.name] = (_parse(name, os.environ[name], _members(option.type)), name)
+            found[option.name] = _Value(_parse(name, os.environ[name], _members(option.type)), name, f"from {name}")
     return found
+
+
+def _prefix(options: type[_Options]) -> str:
+    """How the names of a group's variables begin."""
+    return f"FINERANK_{options.TABLE.upper()}_" if options.TABLE else "FINERANK_"
 
 
 def _members(type_: Any) -> tuple[Any, ...]:  # noqa: ANN401 - a type expression
@@ -327,18 +406,24 @@ def _parse(name: str, text: str, types: tuple[Any, ...]) -> object:
 
 
 def _check_type(name: str, value: object, type_: Any) -> None:  # noqa: ANN401 - a type expression
+    must = _demand(value, type_)
+    if must:
+        raise InvalidSetting(f"{name}={value!r}: must be {must}", option=name)
+
+
+def _demand(value: object, type_: Any) -> str:  # noqa: ANN401 - a type expression
+    """What the type asks of a value that is not of it, in words; empty if it is."""
     if get_origin(type_) is Literal:
-        if value not in get_args(type_):
-            raise InvalidSetting(f"{name}={value!r}: must be one of {', '.join(map(str, get_args(type_)))}")
-        return
+        choices = get_args(type_)
+        return "" if value in choices else f"one of {', '.join(map(str, choices))}"
     types = _members(type_)
-    if isinstance(value, bool) and bool not in types:
-        raise InvalidSetting(f"{name}={value!r}: must be {_names(types)}")
-    if not isinstance(value, types + ((int,) if float in types else ())):
-        raise InvalidSetting(f"{name}={value!r}: must be {_names(types)}")
+    odd_bool = isinstance(value, bool) and bool not in types
+    if odd_bool or not isinstance(value, types + ((int,) if float in types else ())):
+        return _names(types)
     kind = get_args(type_)[0] if isinstance(value, tuple) else None
     if isinstance(value, tuple) and not all(isinstance(part, get_origin(kind) or str) for part in value):
-        raise InvalidSetting(f"{name}={value!r}: must be a list of {'strings' if kind is str else 'tables'}")
+        return f"a list of {'strings' if kind is str else 'tables'}"
+    return ""
 
 
 def _names(types: tuple[Any, ...]) -> str:
@@ -383,8 +468,15 @@ class RagSettings(_Options):
         self._check(overlap_terms=0, answer_cache_s=0, **dict.fromkeys(at_least_one, 1))
         for name in ("threshold", "rule_score", "merge_overlap"):
             if not 0 <= getattr(self, name) <= 1:
-                raise InvalidSetting(f"{name}={getattr(self, name)}: must lie between 0 and 1")
-        if self.generator_timeout_s <= 0:
-            raise InvalidSetting(f"generator_timeout_s={self.generator_timeout_s}: must be more than 0")
-        if "{question}" not in self.rewrite_template:
-            raise InvalidSetting(f"rewrite_template={self.rewrite_template!r}: must contain {{question}}")
+                raise InvalidSetting(f"{name}={getattr(self, name)}: must lie between 0 and 1", option=name)
+        timeout_s, template = self.generator_timeout_s, self.rewrite_template
+        if timeout_s <= 0:
+            raise InvalidSetting(f"generator_timeout_s={timeout_s}: must be more than 0", option="generator_timeout_s")
+        if "{question}" not in template:
+            raise InvalidSetting(f"rewrite_template={template!r}: must contain {{question}}", option="rewrite_template")
+
+
+_GROUPS: tuple[type[_Options], ...] = (Settings, ServeSettings, RagSettings)
+
+_OTHER_VARIABLES = frozenset({"FINERANK_CONFIG", "FINERANK_CACHE_DIR", "FINERANK_API_KEY"})
+"""Variables that are no option's: the settings' file, the cache folder, and the key that `finerank mcp` sends."""

@@ -33,3 +33,13 @@ def test_the_table_shows_the_same_and_no_secret(tmp_path: Path) -> None:
     assert "FINERANK_SERVE_API_KEYS" in shown
     assert "secret" not in shown
     assert "batch_tokens" in shown
+
+
+def test_a_variable_that_nothing_reads_is_told_on_standard_error(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "finerank", "config", "--json"]
+    environment = {**os.environ, "FINERANK_TRESHOLD": "0.5"}
+    result = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60)
+    assert result.returncode == 0
+    assert json.loads(result.stdout)["threshold"] == {"value": None, "origin": "default"}
+    told = "finerank: FINERANK_TRESHOLD: nothing reads this variable; did you mean FINERANK_THRESHOLD?\n"
+    assert result.stderr == told

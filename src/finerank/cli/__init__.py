@@ -13,6 +13,7 @@ import typer
 
 from finerank import __version__
 from finerank.errors import FinerankError
+from finerank.settings import unknown_variables
 
 COMMANDS = (
     "rank",
@@ -68,6 +69,8 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # text may hold what the terminal cannot show
+    for unknown in unknown_variables():
+        typer.secho(f"finerank: {unknown}", fg=typer.colors.YELLOW, err=True)
     wanted = tuple(word for word in sys.argv[1:2] if word in COMMANDS) or COMMANDS
     try:
         build_app(wanted)()
