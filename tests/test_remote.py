@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+import numpy as np
 import pytest
 
 from finerank import RemoteReranker
@@ -162,7 +163,7 @@ def test_only_query_and_texts_are_sent(script: Script, remote: RemoteReranker):
 
     script.answers = [(200, {}, OK)]
     document = Document("text \ud800", id="private", metadata={"owner": "me"})
-    assert remote.rank("q", [document], top_n=1)[0].document is document
+    assert remote.rank("q", [document], top_n=np.int64(1))[0].document is document
     assert script.requests[0][1] == {"query": "q", "documents": ["text ?"], "top_n": 1, "return_documents": False}
 
 

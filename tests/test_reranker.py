@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -56,6 +57,7 @@ def test_top_n_and_threshold() -> None:
     assert order(reranker.rank("reset button", PASSAGES, threshold=0.0)) == [1, 2, 0]
     assert order(reranker.rank("reset button", PASSAGES, top_n=1)) == [1]
     assert order(reranker.rank("reset button", PASSAGES, top_n=0)) == []
+    assert order(reranker.rank("reset button", PASSAGES, top_n=np.int64(1), threshold=np.float32(0.7))) == [1]
     with pytest.raises(InvalidSetting, match="top_n=-1: must be a whole number"):
         reranker.rank("reset", PASSAGES, top_n=-1)
     with pytest.raises(InvalidSetting, match="threshold=2: scores lie between 0 and 1"):

@@ -176,8 +176,7 @@ class RemoteReranker:
     def _exchange(
         self, query: str, documents: Sequence[str | Document], top_n: int | None, threshold: float | None
     ) -> "_Exchange":
-        check_top_n(top_n)
-        check_threshold(threshold)
+        top_n, threshold = check_top_n(top_n), check_threshold(threshold)
         body: dict[str, object] = {"query": check_query(query), "return_documents": False}
         checked = check_documents(documents)
         body["documents"] = [document.text for document in checked]

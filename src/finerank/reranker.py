@@ -315,8 +315,7 @@ class Reranker:
         progress: Progress | None,
     ) -> list[Ranking]:
         """Rank requests together; `place` is put before an error's message, with the request's index."""
-        check_top_n(top_n)
-        check_threshold(threshold)
+        top_n, threshold = check_top_n(top_n), check_threshold(threshold)
         start = time.perf_counter()
         jobs = []
         for index, request in enumerate(requests):
