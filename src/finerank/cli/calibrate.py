@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 
 def calibrate(
     data: Annotated[list[Path], typer.Argument(help='BEIR folders, or JSON lines {"query", "passage", "label"}')],
-    method: Annotated[str, typer.Option(help="platt or isotonic")] = "platt",
+    method: Annotated[
+        str, typer.Option(help="the curve from logits to probabilities", metavar="platt|isotonic")
+    ] = "platt",
     precision: Annotated[
         float | None, typer.Option(help="find the threshold of this precision", show_default=False)
     ] = None,

@@ -13,7 +13,7 @@ from finerank.cli.render import print_json
 def export(
     model: Annotated[str, typer.Argument(help="hub id or local folder with safetensors")],
     out: Annotated[Path, typer.Argument(help="a new folder")],
-    precision: Annotated[str, typer.Option(help="fp32 or int8")] = "fp32",
+    precision: Annotated[str, typer.Option(help="of the weights", metavar="fp32|int8")] = "fp32",
     as_json: options.AsJson = False,
     as_jsonl: options.AsJsonLines = False,
 ) -> None:

@@ -12,6 +12,9 @@ from finerank.cli.progress import pairs_progress
 from finerank.cli.render import print_json
 from finerank.errors import InvalidSetting
 
+FORMATS = ("finerank", "lists", "flagembedding", "triples", "pairs", "dataset", "beir", "trec")
+"""The names of `finerank.training.examples.READERS`, which is imported late."""
+
 if TYPE_CHECKING:
     from finerank.reranker import Reranker
     from finerank.training.candidates import CandidateSource
@@ -26,7 +29,9 @@ def mine(
         Path | None,
         typer.Option(help="JSON lines, TSV, a BEIR folder or a folder of text files; default: DATA's own passages"),
     ] = None,
-    data_format: Annotated[str, typer.Option("--format", help="DATA's format; auto finds out")] = "auto",
+    data_format: Annotated[
+        str, typer.Option("--format", help="DATA's format; auto finds out", metavar="|".join(("auto", *FORMATS)))
+    ] = "auto",
     embedder: Annotated[
         str | None, typer.Option(help="find candidates by this embedding model rather than by BM25", show_default=False)
     ] = None,
@@ -42,7 +47,9 @@ def mine(
     ] = None,
     margin: Annotated[float, typer.Option(help="false: above the lowest positive's logit less this")] = 0.0,
     max_score: Annotated[float, typer.Option(help="false: above this score, 0 to 1")] = 1.0,
-    false_negatives: Annotated[str, typer.Option(help="drop, or relabel with the teacher's score")] = "drop",
+    false_negatives: Annotated[
+        str, typer.Option(help="drop them, or relabel them with the teacher's score", metavar="drop|relabel")
+    ] = "drop",
     as_json: options.AsJson = False,
     as_jsonl: options.AsJsonLines = False,
     device: options.DeviceName = None,

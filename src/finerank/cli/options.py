@@ -6,61 +6,62 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
+from typer.models import OptionInfo
 
-from finerank.settings import Options, RagSettings, option_help
+from finerank.settings import Options, RagSettings, ServeSettings, Settings, option_choices, option_help
 
 if TYPE_CHECKING:
     from finerank.rag.pipeline import Pipeline
     from finerank.reranker import Reranker
 
-Model = Annotated[str | None, typer.Option("--model", "-m", help=option_help("model"), show_default=False)]
-Revision = Annotated[str | None, typer.Option(help=option_help("revision"), show_default=False)]
-Backend = Annotated[str | None, typer.Option(help=option_help("backend"), show_default=False)]
-DeviceName = Annotated[str | None, typer.Option("--device", help=option_help("device"), show_default=False)]
-DtypeName = Annotated[str | None, typer.Option("--dtype", help=option_help("dtype"), show_default=False)]
-MaxLength = Annotated[int | None, typer.Option(help=option_help("max_length"), show_default=False)]
-BatchTokens = Annotated[int | None, typer.Option(help=option_help("batch_tokens"), show_default=False)]
-Threads = Annotated[int | None, typer.Option(help=option_help("threads"), show_default=False)]
-Template = Annotated[str | None, typer.Option(help=option_help("template"), show_default=False)]
-LongDocuments = Annotated[str | None, typer.Option(help=option_help("long_documents"), show_default=False)]
-Pooling = Annotated[str | None, typer.Option(help=option_help("pooling"), show_default=False)]
-Clean = Annotated[bool | None, typer.Option("--clean", help=option_help("clean"), show_default=False)]
-Cache = Annotated[str | None, typer.Option(help=option_help("cache"), show_default=False)]
-CacheEntries = Annotated[int | None, typer.Option(help=option_help("cache_entries"), show_default=False)]
-ChunkOverlap = Annotated[int | None, typer.Option(help=option_help("chunk_overlap"), show_default=False)]
-Deterministic = Annotated[
-    bool | None, typer.Option("--deterministic", help=option_help("deterministic"), show_default=False)
-]
-Effort = Annotated[str | None, typer.Option(help=option_help("effort"), show_default=False)]
-FirstModel = Annotated[str | None, typer.Option(help=option_help("first_model"), show_default=False)]
-Fallback = Annotated[str | None, typer.Option(help=option_help("fallback"), show_default=False)]
-Threshold = Annotated[float | None, typer.Option(help=option_help("threshold"), show_default=False)]
-Calibration = Annotated[str | None, typer.Option(help=option_help("calibration"), show_default=False)]
+
+def flag(name: str, *flags: str, of: type[Settings] | type[ServeSettings] | type[RagSettings] = Settings) -> OptionInfo:
+    """A flag for one of the settings: its help, the values it takes if they are fixed, and no default of its own."""
+    choices = "|".join(option_choices(name, of)) or None
+    option: OptionInfo = typer.Option(*flags, help=option_help(name, of), metavar=choices, show_default=False)
+    return option
+
+
+Model = Annotated[str | None, flag("model", "--model", "-m")]
+Revision = Annotated[str | None, flag("revision")]
+Backend = Annotated[str | None, flag("backend")]
+DeviceName = Annotated[str | None, flag("device", "--device")]
+DtypeName = Annotated[str | None, flag("dtype", "--dtype")]
+MaxLength = Annotated[int | None, flag("max_length")]
+BatchTokens = Annotated[int | None, flag("batch_tokens")]
+Threads = Annotated[int | None, flag("threads")]
+Template = Annotated[str | None, flag("template")]
+LongDocuments = Annotated[str | None, flag("long_documents")]
+Pooling = Annotated[str | None, flag("pooling")]
+Clean = Annotated[bool | None, flag("clean", "--clean")]
+Cache = Annotated[str | None, flag("cache")]
+CacheEntries = Annotated[int | None, flag("cache_entries")]
+PassageCacheMb = Annotated[int | None, flag("passage_cache_mb")]
+ChunkOverlap = Annotated[int | None, flag("chunk_overlap")]
+Deterministic = Annotated[bool | None, flag("deterministic", "--deterministic")]
+Effort = Annotated[str | None, flag("effort")]
+FirstModel = Annotated[str | None, flag("first_model")]
+Fallback = Annotated[str | None, flag("fallback")]
+Threshold = Annotated[float | None, flag("threshold")]
+Calibration = Annotated[str | None, flag("calibration")]
 TopN = Annotated[int | None, typer.Option(min=0, help="keep the first N", show_default=False)]
 StoreFolder = Annotated[Path, typer.Option("--store", "-s", help="the store's folder", show_default=False)]
 Where = Annotated[
     list[str] | None,
     typer.Option(help="lang=zh, year>=2020, date>2024-01-31, source~manual; may be given again", show_default=False),
 ]
-
-
-def _rag(name: str, *flags: str) -> typer.models.OptionInfo:
-    option: typer.models.OptionInfo = typer.Option(*flags, help=option_help(name, RagSettings), show_default=False)
-    return option
-
-
-Mode = Annotated[str | None, _rag("mode")]
-Recall = Annotated[int | None, _rag("recall")]
-RerankTop = Annotated[int | None, _rag("rerank_top")]
-AnswerThreshold = Annotated[float | None, _rag("threshold")]
-Gate = Annotated[str | None, _rag("gate")]
-Rewrite = Annotated[str | None, _rag("rewrite")]
-GeneratorUrl = Annotated[str | None, _rag("generator_url")]
-GeneratorModel = Annotated[str | None, _rag("generator_model")]
-EmbedderName = Annotated[str | None, _rag("embedder", "--embedder")]
-EmbedderModel = Annotated[str | None, _rag("embedder_model")]
-PassageTerms = Annotated[int | None, _rag("passage_terms")]
-OverlapTerms = Annotated[int | None, _rag("overlap_terms")]
+Mode = Annotated[str | None, flag("mode", of=RagSettings)]
+Recall = Annotated[int | None, flag("recall", of=RagSettings)]
+RerankTop = Annotated[int | None, flag("rerank_top", of=RagSettings)]
+AnswerThreshold = Annotated[float | None, flag("threshold", of=RagSettings)]
+Gate = Annotated[str | None, flag("gate", of=RagSettings)]
+Rewrite = Annotated[str | None, flag("rewrite", of=RagSettings)]
+GeneratorUrl = Annotated[str | None, flag("generator_url", of=RagSettings)]
+GeneratorModel = Annotated[str | None, flag("generator_model", of=RagSettings)]
+EmbedderName = Annotated[str | None, flag("embedder", "--embedder", of=RagSettings)]
+EmbedderModel = Annotated[str | None, flag("embedder_model", of=RagSettings)]
+PassageTerms = Annotated[int | None, flag("passage_terms", of=RagSettings)]
+OverlapTerms = Annotated[int | None, flag("overlap_terms", of=RagSettings)]
 AsJson = Annotated[bool, typer.Option("--json", help="print one JSON document")]
 AsJsonLines = Annotated[bool, typer.Option("--jsonl", help="print one JSON object a line")]
 

@@ -55,6 +55,7 @@ def rank(
     clean: options.Clean = None,
     cache: options.Cache = None,
     cache_entries: options.CacheEntries = None,
+    passage_cache_mb: options.PassageCacheMb = None,
     chunk_overlap: options.ChunkOverlap = None,
     deterministic: options.Deterministic = None,
     fallback: options.Fallback = None,
@@ -78,7 +79,7 @@ def rank(
         "batch_tokens": batch_tokens, "threads": threads, "template": template, "long_documents": long_documents,
         "pooling": pooling, "clean": clean, "cache": cache, "fallback": fallback, "threshold": threshold,
         "cache_entries": cache_entries, "chunk_overlap": chunk_overlap, "deterministic": deterministic,
-        "calibration": calibration, "effort": effort, "first_model": first_model,
+        "calibration": calibration, "effort": effort, "first_model": first_model, "passage_cache_mb": passage_cache_mb,
     }  # fmt: skip
     with options.load_reranker(model, **load) as reranker:
         if batch is not None:

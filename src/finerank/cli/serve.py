@@ -2,17 +2,16 @@
 
 import threading
 import webbrowser
+from functools import partial
 from typing import Annotated
 
 import typer
 
 from finerank.cli import options
 from finerank.errors import MissingExtra
-from finerank.settings import ServeSettings, Settings, option_help, split_list
+from finerank.settings import ServeSettings, Settings, split_list
 
-
-def _help(name: str) -> str:
-    return option_help(name, ServeSettings)
+_flag = partial(options.flag, of=ServeSettings)
 
 
 def _list(text: str | None) -> tuple[str, ...] | None:
@@ -21,30 +20,28 @@ def _list(text: str | None) -> tuple[str, ...] | None:
 
 def serve(
     model: options.Model = None,
-    host: Annotated[str | None, typer.Option(help=_help("host"), show_default=False)] = None,
-    port: Annotated[int | None, typer.Option("--port", "-p", help=_help("port"), show_default=False)] = None,
+    host: Annotated[str | None, _flag("host")] = None,
+    port: Annotated[int | None, _flag("port", "--port", "-p")] = None,
     open_page: Annotated[bool, typer.Option("--open", help="open the page in the browser")] = False,
-    more_models: Annotated[str | None, typer.Option(help=_help("more_models"), show_default=False)] = None,
-    store: Annotated[str | None, typer.Option(help=_help("store"), show_default=False)] = None,
-    api_keys_file: Annotated[str | None, typer.Option(help=_help("api_keys_file"), show_default=False)] = None,
-    auth: Annotated[str | None, typer.Option(help=_help("auth"), show_default=False)] = None,
-    cors_origins: Annotated[str | None, typer.Option(help=_help("cors_origins"), show_default=False)] = None,
-    max_body_mb: Annotated[int | None, typer.Option(help=_help("max_body_mb"), show_default=False)] = None,
-    max_documents: Annotated[int | None, typer.Option(help=_help("max_documents"), show_default=False)] = None,
-    max_request_tokens: Annotated[
-        int | None, typer.Option(help=_help("max_request_tokens"), show_default=False)
-    ] = None,
-    max_queue_tokens: Annotated[int | None, typer.Option(help=_help("max_queue_tokens"), show_default=False)] = None,
-    max_requests: Annotated[int | None, typer.Option(help=_help("max_requests"), show_default=False)] = None,
-    timeout_s: Annotated[float | None, typer.Option(help=_help("timeout_s"), show_default=False)] = None,
-    shutdown_s: Annotated[float | None, typer.Option(help=_help("shutdown_s"), show_default=False)] = None,
-    idle_unload_s: Annotated[float | None, typer.Option(help=_help("idle_unload_s"), show_default=False)] = None,
-    fail_open: Annotated[bool | None, typer.Option("--fail-open", help=_help("fail_open"), show_default=False)] = None,
-    log_text: Annotated[bool | None, typer.Option("--log-text", help=_help("log_text"), show_default=False)] = None,
-    state_dir: Annotated[str | None, typer.Option(help=_help("state_dir"), show_default=False)] = None,
-    health_window_s: Annotated[float | None, typer.Option(help=_help("health_window_s"), show_default=False)] = None,
-    low_score: Annotated[float | None, typer.Option(help=_help("low_score"), show_default=False)] = None,
-    alert_webhook: Annotated[str | None, typer.Option(help=_help("alert_webhook"), show_default=False)] = None,
+    more_models: Annotated[str | None, _flag("more_models")] = None,
+    store: Annotated[str | None, _flag("store")] = None,
+    api_keys_file: Annotated[str | None, _flag("api_keys_file")] = None,
+    auth: Annotated[str | None, _flag("auth")] = None,
+    cors_origins: Annotated[str | None, _flag("cors_origins")] = None,
+    max_body_mb: Annotated[int | None, _flag("max_body_mb")] = None,
+    max_documents: Annotated[int | None, _flag("max_documents")] = None,
+    max_request_tokens: Annotated[int | None, _flag("max_request_tokens")] = None,
+    max_queue_tokens: Annotated[int | None, _flag("max_queue_tokens")] = None,
+    max_requests: Annotated[int | None, _flag("max_requests")] = None,
+    timeout_s: Annotated[float | None, _flag("timeout_s")] = None,
+    shutdown_s: Annotated[float | None, _flag("shutdown_s")] = None,
+    idle_unload_s: Annotated[float | None, _flag("idle_unload_s")] = None,
+    fail_open: Annotated[bool | None, _flag("fail_open", "--fail-open")] = None,
+    log_text: Annotated[bool | None, _flag("log_text", "--log-text")] = None,
+    state_dir: Annotated[str | None, _flag("state_dir")] = None,
+    health_window_s: Annotated[float | None, _flag("health_window_s")] = None,
+    low_score: Annotated[float | None, _flag("low_score")] = None,
+    alert_webhook: Annotated[str | None, _flag("alert_webhook")] = None,
     revision: options.Revision = None,
     backend: options.Backend = None,
     device: options.DeviceName = None,
@@ -65,6 +62,7 @@ def serve(
     clean: options.Clean = None,
     cache: options.Cache = None,
     cache_entries: options.CacheEntries = None,
+    passage_cache_mb: options.PassageCacheMb = None,
 ) -> None:
     """Serve a model: the APIs of Cohere, Jina, Voyage, TEI, infinity, vLLM and others, and a page at /."""
     try:
@@ -119,6 +117,7 @@ def serve(
         "clean": clean,
         "cache": cache,
         "cache_entries": cache_entries,
+        "passage_cache_mb": passage_cache_mb,
     }
     name = Settings.load(model=model, **engine).model
     server = Server(name, lambda name: options.load_reranker(name, **engine), serving)
