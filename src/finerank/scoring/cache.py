@@ -1,17 +1,69 @@
-"""Scores of pairs already seen, in memory or in a file that processes share."""
+"""Scores of pairs already seen, in memory or in a file that processes share; and the locks that fork() waits for.
+
+A forked child has only the thread that forked: a lock that another one held then would never be released in it, and
+what the lock guards would stay half done.
+"""
 
 import hashlib
+import os
 import sqlite3
 import threading
 import time
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import Protocol
+from weakref import WeakSet
 
 from finerank.errors import CacheError
 from finerank.scoring.batch import EncodedPair
+
+
+class Held(Protocol):
+    """A lock, or what has one: `acquire` is called before a fork, `release` after it in parent and child."""
+
+    def acquire(self) -> object: ...
+    def release(self) -> None: ...
+
+
+_known: "WeakSet[Held]" = WeakSet()
+_held: list[Held] = []
+_forking = threading.Lock()
+
+
+def hold_at_fork(lock: Held) -> None:
+    """Let fork() wait for `lock`, for as long as it lives. Nobody who holds it may wait for another such lock."""
+    _register()
+    with _forking:
+        _known.add(lock)
+
+
+def forkable_lock() -> threading.Lock:
+    """A lock that is free in a forked child."""
+    lock = threading.Lock()
+    hold_at_fork(lock)
+    return lock
+
+
+@cache
+def _register() -> None:
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(before=_hold, after_in_parent=_let_go, after_in_child=_let_go)
+
+
+def _hold() -> None:
+    _forking.acquire()
+    for lock in list(_known):
+        lock.acquire()
+        _held.append(lock)
+
+
+def _let_go() -> None:
+    while _held:
+        _held.pop().release()
+    _forking.release()
 
 
 def pair_key(namespace: bytes, pair: EncodedPair) -> bytes:
@@ -41,7 +93,7 @@ class MemoryCache:
     def __init__(self, max_entries: int) -> None:
         self._max_entries = max_entries
         self._logits: OrderedDict[bytes, float] = OrderedDict()
-        self._lock = threading.Lock()
+        self._lock = forkable_lock()
 
     def __len__(self) -> int:
         return len(self._logits)
@@ -99,22 +151,24 @@ def _write_ahead(connection: sqlite3.Connection) -> None:
 class DiskCache:
     """An SQLite file in write-ahead mode: processes share it, and a kill at any moment leaves it whole.
 
-    Beyond `max_entries` the oldest entries go. Safe between threads.
+    Beyond `max_entries` the oldest entries go. Safe between threads, and over a fork: SQLite's connections are not, so
+    that it is closed before one, and opened again by the first who needs it.
     """
 
     _QUERY_KEYS = 500  # under SQLite's limit of variables in every build
 
     def __init__(self, path: Path, max_entries: int) -> None:
-        self._path = path
+        self._path = path.absolute()  # opened again after a fork, when the working directory may be another
         self._max_entries = max_entries
         self._lock = threading.Lock()
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._connection = _connect(path)
+            self._connection: sqlite3.Connection | None = _connect(path)
         except (sqlite3.Error, OSError) as error:
             raise CacheError(
                 f"{path}: cannot be opened as a score cache: {error}. Delete it or name another."
             ) from error
+        hold_at_fork(self)
 
     def get_many(self, keys: Sequence[bytes]) -> list[float | None]:
         found: dict[bytes, float] = {}
@@ -128,25 +182,40 @@ class DiskCache:
         rows = list(logits)
         if not rows:
             return
-        with self._lock, self._reported(), self._connection:
-            self._connection.execute("BEGIN IMMEDIATE")
-            self._connection.executemany("INSERT OR IGNORE INTO scores (key, logit) VALUES (?, ?)", rows)
-            self._connection.execute(
-                "DELETE FROM scores WHERE id <= (SELECT max(id) FROM scores) - ?", (self._max_entries,)
-            )
+        with self._connected() as connection, connection:
+            connection.execute("BEGIN IMMEDIATE")
+            connection.executemany("INSERT OR IGNORE INTO scores (key, logit) VALUES (?, ?)", rows)
+            connection.execute("DELETE FROM scores WHERE id <= (SELECT max(id) FROM scores) - ?", (self._max_entries,))
 
     def close(self) -> None:
         with self._lock:
-            self._connection.close()
+            if self._connection is not None:
+                self._connection.close()
+
+    def acquire(self) -> None:
+        """Before a fork."""
+        self._lock.acquire()
+        if self._connection is not None:
+            with suppress(sqlite3.Error):
+                self._connection.close()
+        self._connection = None
+
+    def release(self) -> None:
+        """After a fork, in the parent and in the child."""
+        self._lock.release()
 
     def _run(self, statement: str, values: Sequence[bytes]) -> list[tuple[bytes, float]]:
-        with self._lock, self._reported():
-            return self._connection.execute(statement, values).fetchall()
+        with self._connected() as connection:
+            return connection.execute(statement, values).fetchall()
 
     @contextmanager
-    def _reported(self) -> Iterator[None]:
+    def _connected(self) -> Iterator[sqlite3.Connection]:
+        """The connection, for one thread at a time."""
         try:
-            yield
+            with self._lock:
+                if self._connection is None:
+                    self._connection = _connect(self._path)
+                yield self._connection
         except sqlite3.Error as error:
             raise CacheError(f"{self._path}: the score cache fails: {error}. Delete it or name another.") from error
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from finerank.errors import CacheError, FinerankError, OutOfMemory
 from finerank.scoring.backend import ScoringBackend
 from finerank.scoring.batch import Batch, EncodedPair, plan_batches
-from finerank.scoring.cache import ScoreCache, pair_key
+from finerank.scoring.cache import ScoreCache, forkable_lock, pair_key
 
 logger = logging.getLogger("finerank")
 
@@ -81,7 +81,7 @@ class Scorer:
         self._deterministic = deterministic
         self._open_fallback = open_fallback
         self._fallback: ScoringBackend | None = None
-        self.forward_lock = forward_lock or threading.Lock()
+        self.forward_lock = forward_lock or forkable_lock()
         self._closed = False
 
     def score(self, pairs: Sequence[EncodedPair], progress: Progress | None = None) -> Scores:
