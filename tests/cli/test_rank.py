@@ -1,5 +1,6 @@
 """`finerank rank` as a user meets it, on the default model."""
 
+import gzip
 import json
 import subprocess
 import sys
@@ -19,7 +20,7 @@ PASSAGES = [
 ]
 
 
-def run(*arguments: str, stdin: str | None = None) -> Result:
+def run(*arguments: str, stdin: str | bytes | None = None) -> Result:
     return CliRunner().invoke(build_app(), ["rank", *arguments], input=stdin)
 
 
@@ -72,6 +73,47 @@ def test_files_in_another_encoding_are_read_and_binary_ones_refused(tmp_path: Pa
         assert ("better convert it" in result.stderr) == warned
     path.write_bytes(bytes(range(256)) * 4)
     assert "passage.txt" in str(run(QUERY, str(path)).exception)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_standard_input_in_another_encoding_is_read(encoding: str):
+    for arguments, text in (((), "Le café.\r\nÀ neuf heures."), (("--docs", "-"), '"Le café."\n"À neuf heures."')):
+        result = run("café", *arguments, "--jsonl", stdin=text.encode(encoding))
+        assert result.exit_code == 0, result.output
+        assert {json.loads(line)["text"] for line in result.stdout.splitlines()} == {"Le café.", "À neuf heures."}
+
+
+def test_a_mark_before_the_first_request_of_a_batch_is_passed_over():
+    request = json.dumps({"query": QUERY, "documents": PASSAGES}).encode("utf-8-sig")
+    (line,) = run("--batch", "-", stdin=request).stdout.splitlines()
+    assert json.loads(line)["results"][0]["text"] == PASSAGES[1]
+
+
+def test_candidates_that_gzip_compressed(tmp_path: Path):
+    docs = tmp_path / "docs.jsonl.gz"
+    docs.write_bytes(gzip.compress(json.dumps(PASSAGES[1]).encode()))
+    for arguments, stdin in ((str(docs), None), ("-", docs.read_bytes())):
+        (line,) = run(QUERY, "--docs", arguments, "--jsonl", stdin=stdin).stdout.splitlines()
+        assert json.loads(line)["text"] == PASSAGES[1]
+    docs.write_bytes(docs.read_bytes()[:-9])
+    assert "docs.jsonl.gz: is damaged" in str(run(QUERY, "--docs", str(docs)).exception)
+
+
+@pytest.mark.parametrize(
+    ("command", "complaint"),
+    [
+        ("rank reset --docs - <&-", "standard input is closed: name files"),
+        ("rank reset <&-", "standard input is closed: name files"),
+        ("rank --batch - <&-", "standard input is closed: name files"),
+    ],
+)
+def test_what_the_system_refuses_is_told_in_a_line(command: str, complaint: str):
+    completed = subprocess.run(
+        ["bash", "-c", f"{sys.executable} -m finerank {command}"], capture_output=True, text=True, check=False
+    )
+    assert completed.returncode == 1
+    assert completed.stderr.startswith(f"finerank: {complaint}")
+    assert completed.stderr.count("\n") == 1
 
 
 @pytest.mark.parametrize(

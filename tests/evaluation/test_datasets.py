@@ -1,3 +1,4 @@
+import gzip
 import tempfile
 from pathlib import Path
 
@@ -126,6 +127,20 @@ def test_a_file_that_is_not_utf8_is_named(write_set) -> None:
     folder = write_set()
     (folder / "queries.jsonl").write_bytes(b'{"_id": "q1", "text": "caf\xe9"}\n')
     with pytest.raises(InvalidInput, match=r"queries.jsonl: is not UTF-8"):
+        read_set(folder)
+
+
+def test_a_set_that_gzip_compressed_is_the_same(write_set) -> None:
+    folder = write_set()
+    plain = read_set(folder)
+    for path in [path for path in folder.rglob("*") if path.suffix in (".jsonl", ".tsv")]:
+        path.with_name(f"{path.name}.gz").write_bytes(gzip.compress(path.read_bytes()))
+        path.unlink()
+    assert find_sets([folder]) == [folder]
+    assert read_set(folder) == plain
+    corpus = folder / "corpus.jsonl.gz"
+    corpus.write_bytes(corpus.read_bytes()[:-9])
+    with pytest.raises(InvalidInput, match=r"corpus\.jsonl\.gz: is damaged .*; compress it again"):
         read_set(folder)
 
 

@@ -1,29 +1,45 @@
 """Candidate documents from files, JSON or standard input."""
 
+import gzip
+import io
 import json
 import sys
+import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from rich.console import Console
 
 from finerank.errors import InvalidInput
 from finerank.ranking import Document
 
+_GZIP = b"\x1f\x8b"
+"""How a file begins that gzip wrote."""
+
 
 def read_candidates(files: list[Path], docs: Path | None) -> list[Document]:
     """The documents of text files (one a file, its path as id), of a JSON file, or of standard input, one a line.
+    Any of them may be compressed by gzip.
+
     Raises `InvalidInput` naming the file and line of what cannot be read, `UnreadableFile` naming one that is no text.
     """
     documents = [Document(_read(path), id=str(path)) for path in files]
     if docs is not None:
-        documents += parse_documents(sys.stdin.read() if str(docs) == "-" else _read(docs), str(docs))
+        documents += parse_documents(_read_standard_input() if str(docs) == "-" else _read(docs), str(docs))
     if documents or files or docs is not None:
         return documents
-    if sys.stdin.isatty():
+    if standard_input().isatty():
         raise InvalidInput("no documents: name files, give --docs list.jsonl, or pipe in one candidate a line")
-    return [Document(line.rstrip("\r\n")) for line in sys.stdin if line.strip()]
+    lines = io.StringIO(_read_standard_input(), newline=None)
+    return [Document(line.rstrip("\n")) for line in lines if line.strip()]
+
+
+def standard_input() -> TextIO:
+    """Raises `InvalidInput` where it is closed, as under some schedulers."""
+    if sys.stdin is None:
+        raise InvalidInput("standard input is closed: name files, or give a file with --docs or --batch")
+    return sys.stdin
 
 
 def parse_documents(text: str, name: str) -> list[Document]:
@@ -71,10 +87,26 @@ def _json(text: str, place: str) -> Any:  # noqa: ANN401 - whatever stands there
 
 
 def _read(path: Path) -> str:
-    from finerank.text.load import decode
-
     try:
-        content = path.read_bytes()
+        return _decode(path.read_bytes(), str(path))
     except OSError as error:
         raise InvalidInput(f"{path}: {error.strerror}") from error
-    return decode(content, str(path), lambda odd: Console(stderr=True).print(odd, style="yellow", markup=False))
+
+
+def _read_standard_input() -> str:
+    try:
+        return _decode(standard_input().buffer.read(), "standard input")
+    except OSError as error:
+        raise InvalidInput(f"standard input: {error.strerror}") from error
+
+
+def _decode(content: bytes, name: str) -> str:
+    """The text of a file of any encoding, decompressed where gzip compressed it."""
+    from finerank.text.load import decode
+
+    if content.startswith(_GZIP):
+        try:
+            content = gzip.decompress(content)
+        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+            raise InvalidInput(f"{name}: is damaged ({error}); compress it again") from error
+    return decode(content, name, lambda odd: Console(stderr=True).print(odd, style="yellow", markup=False))

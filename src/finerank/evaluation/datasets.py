@@ -1,13 +1,15 @@
 """Judged sets from disk: queries, the candidates a first stage found for each, and the judgements. Ranks nothing.
 
 A set is a BEIR folder: corpus.jsonl, queries.jsonl, and qrels.tsv or qrels/SPLIT.tsv. The candidates come from its
-candidates.jsonl, from a TREC run, or from a search of its corpus. They are taken as given: a relevant document that the
-first stage did not find is not put in, and simply costs.
+candidates.jsonl, from a TREC run, or from a search of its corpus. Any of these files may be a .gz. Candidates are taken
+as given: a relevant document that the first stage did not find is not put in, and simply costs.
 """
 
+import gzip
 import json
 import math
 import random
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -104,12 +106,12 @@ def read_set(
     stage found nothing for. Raises `InvalidInput` naming the file, the line and the fix.
     """
     grades = read_qrels(qrels or _qrels_path(folder, split))
-    texts = _read_queries(folder / "queries.jsonl")
+    texts = _read_queries(_file(folder, "queries.jsonl"))
     judged = [query_id for query_id in grades if query_id in texts]
     if not judged:
         raise InvalidInput(f"{folder}: no query of queries.jsonl is judged; the qrels belong to other queries")
-    corpus, notes = folder / "corpus.jsonl", [*_unknown(grades, texts)]
-    if bm25 and not run and not (folder / _CANDIDATES).is_file():
+    corpus, notes = _file(folder, "corpus.jsonl"), [*_unknown(grades, texts)]
+    if bm25 and not run and not _file(folder, _CANDIDATES).is_file():
         source, documents = corpus, _read_corpus(corpus)
         ids = list(documents)
         found = bm25([document.text for document in documents.values()], [texts[query_id] for query_id in judged])
@@ -210,11 +212,17 @@ def text_field(path: Path, number: int, fields: Mapping[str, Any], name: str) ->
 
 
 def _is_set(folder: Path) -> bool:
-    return (folder / "corpus.jsonl").is_file() and (folder / "queries.jsonl").is_file()
+    return all(_file(folder, name).is_file() for name in ("corpus.jsonl", "queries.jsonl"))
+
+
+def _file(folder: Path, name: str) -> Path:
+    """The file of this name, or the one with .gz after it where only that is there."""
+    plain, zipped = folder / name, folder / f"{name}.gz"
+    return zipped if zipped.is_file() and not plain.is_file() else plain
 
 
 def _qrels_path(folder: Path, split: str) -> Path:
-    places = [folder / "qrels.tsv", folder / "qrels" / f"{split}.tsv"]
+    places = [_file(folder, "qrels.tsv"), _file(folder / "qrels", f"{split}.tsv")]
     for path in places:
         if path.is_file():
             return path
@@ -248,7 +256,7 @@ def _read_corpus(path: Path, wanted: set[str] | None = None) -> dict[str, Docume
 
 
 def _read_candidates(folder: Path) -> tuple[Path, dict[str, list[str]]]:
-    path = folder / _CANDIDATES
+    path = _file(folder, _CANDIDATES)
     if not path.is_file():
         raise InvalidInput(f"{folder}: has no {_CANDIDATES}; name the first stage's TREC run with --run")
     lists: dict[str, list[str]] = {}
@@ -295,10 +303,16 @@ def _unfit(queries: Sequence[JudgedQuery]) -> Iterator[str]:
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
     try:
-        with path.open(encoding="utf-8-sig") as file:
+        with (
+            gzip.open(path, "rt", encoding="utf-8-sig")
+            if path.suffix == ".gz"
+            else path.open(encoding="utf-8-sig") as file
+        ):
             for number, line in enumerate(file, start=1):
                 if line.strip():
                     yield number, line.rstrip("\r\n")
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise InvalidInput(f"{path}: is damaged ({error}); compress it again") from error
     except OSError as error:
         raise InvalidInput(f"{path}: {error.strerror}") from error
     except UnicodeDecodeError as error:
