@@ -1,6 +1,7 @@
 """`finerank calibrate` on the default model and small data, and what `finerank rank` makes of the result."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -139,3 +140,12 @@ def test_what_goes_wrong_leaves_no_file(data: Path, tmp_path: Path) -> None:
     ):
         assert isinstance(run("calibrate", *arguments).exception, error)
     assert not (tmp_path / "out/calibration.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("report", "message"), [(".", r"--report \.: is a folder"), ("no/report.html", "there is no folder no; make it")]
+)
+def test_a_report_that_cannot_be_written_is_told_before_scoring(data: Path, report: str, message: str) -> None:
+    result = run("calibrate", data, "--model", "./nowhere", "--report", report)
+    assert isinstance(result.exception, InvalidSetting)
+    assert re.search(message, str(result.exception))

@@ -105,6 +105,9 @@ def test_candidates_that_gzip_compressed(tmp_path: Path):
         ("rank reset --docs - <&-", "standard input is closed: name files"),
         ("rank reset <&-", "standard input is closed: name files"),
         ("rank --batch - <&-", "standard input is closed: name files"),
+        ("rank --batch - --out . </dev/null", "--out .: is a folder; name a file, such as rankings.jsonl"),
+        ("rank reset --json </dev/null >/dev/full", "writing the output: No space left on device; make room there"),
+        ("config >/dev/full", "writing the output: No space left on device; make room there"),
     ],
 )
 def test_what_the_system_refuses_is_told_in_a_line(command: str, complaint: str):
@@ -114,6 +117,12 @@ def test_what_the_system_refuses_is_told_in_a_line(command: str, complaint: str)
     assert completed.returncode == 1
     assert completed.stderr.startswith(f"finerank: {complaint}")
     assert completed.stderr.count("\n") == 1
+
+
+def test_a_closed_standard_output_is_printed_nothing():
+    command = f"echo {PASSAGES[0]} | {sys.executable} -m finerank rank reset --json >&-"
+    completed = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+    assert (completed.returncode, completed.stderr) == (0, "")
 
 
 @pytest.mark.parametrize(

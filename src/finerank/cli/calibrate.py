@@ -65,6 +65,8 @@ def calibrate(
 
     if report is not None:
         import finerank.evaluation.report  # noqa: F401 - raises MissingExtra, and now rather than after scoring
+
+        _check_report(report)
     sets = [judged.limited(max_queries, depth) for path in data for judged in _read(path, split, depth)]
     load = {
         "revision": revision, "backend": backend, "device": device, "dtype": dtype, "max_length": max_length,
@@ -156,6 +158,14 @@ def _prepare(folder: Path) -> Path:
     if not os.access(folder, os.W_OK):
         raise InvalidSetting(f"{folder}: cannot be written to; say --out FOLDER")
     return folder
+
+
+def _check_report(report: Path) -> None:
+    """Raise what would be wrong with the report's place before the pairs are scored, not after it."""
+    if report.is_dir():
+        raise InvalidSetting(f"--report {report}: is a folder; name a file, such as {report / 'report.html'}")
+    if not report.parent.is_dir():
+        raise InvalidSetting(f"--report {report}: there is no folder {report.parent}; make it, or name another")
 
 
 def _fitted_on(reranker: "Reranker", fit: "Fit") -> dict[str, Any]:

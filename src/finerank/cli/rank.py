@@ -12,6 +12,7 @@ from finerank.cli import options
 from finerank.cli.candidates import read_candidates, standard_input
 from finerank.cli.progress import pairs_progress
 from finerank.cli.render import print_json, print_usage, ranking_json, ranking_table, result_json
+from finerank.errors import InvalidSetting
 
 if TYPE_CHECKING:
     from finerank.explain import Explanation, Piece
@@ -74,6 +75,8 @@ def rank(
         raise typer.BadParameter("--batch writes JSON lines; --docs, --explain and --json do not go with it")
     if out is not None and batch is None:
         raise typer.BadParameter("--out goes with --batch; redirect standard output instead")
+    if out is not None and out.is_dir():
+        raise InvalidSetting(f"--out {out}: is a folder; name a file, such as {out / 'rankings.jsonl'}")
     if str(batch) == "-":
         _ready_standard_input()
     documents = read_candidates(files or [], docs) if query is not None else []
