@@ -1,5 +1,6 @@
 import pickle
 import sqlite3
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -22,6 +23,7 @@ from finerank import (
     ScoreError,
 )
 from finerank.ranking import sigmoid
+from finerank.scoring.batch import Batch
 from finerank.testing import OverlapBackend, stub_reranker
 
 PASSAGES = ["The lamp is green.", "Hold the reset button.", "A button."]
@@ -340,6 +342,44 @@ def test_a_closed_reranker_says_so_and_closes_twice() -> None:
     reranker.close()
     with pytest.raises(FinerankError, match="closed"):
         reranker.rank("q", ["d"])
+
+
+class WaitingBackend(OverlapBackend):
+    """Says when it is asked to score, and waits to be let."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked, self.let = threading.Event(), threading.Event()
+
+    def forward(self, batch: Batch) -> np.ndarray:
+        self.asked.set()
+        assert self.let.wait(10)
+        assert not self.closed
+        return super().forward(batch)
+
+
+@pytest.mark.parametrize("what", ["rank", "explain"])
+def test_rankings_under_way_end_before_a_reranker_is_closed(what: str) -> None:
+    backend = WaitingBackend()
+    reranker = stub_reranker(backend, batch_tokens=8)  # several batches
+    with ThreadPoolExecutor() as pool:
+        running = pool.submit(getattr(reranker, what), "reset button", PASSAGES if what == "rank" else PASSAGES[1])
+        assert backend.asked.wait(10)
+        reranker.close()
+        assert not backend.closed
+        with pytest.raises(FinerankError, match="the reranker is closed; load it again"):
+            reranker.rank("reset", PASSAGES)
+        backend.let.set()
+        running.result(timeout=10)
+    assert backend.closed
+    reranker.close()
+
+
+def test_a_reranker_may_be_closed_while_it_tells_its_progress() -> None:
+    backend = OverlapBackend()
+    reranker = stub_reranker(backend)
+    assert order(reranker.rank("reset button", PASSAGES, progress=lambda done, total: reranker.close())) == [1, 2, 0]
+    assert backend.closed
 
 
 def test_a_cache_that_cannot_be_written_costs_no_ranking(tmp_path, caplog: pytest.LogCaptureFixture) -> None:

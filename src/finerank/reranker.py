@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Self, Unpack
 
 from finerank.effort import FirstLook, Shortlist, exit_scorer, small_model
 from finerank.encoded import EncodedRequest
-from finerank.errors import InvalidInput, InvalidSetting, OutOfMemory, ScoreError
+from finerank.errors import FinerankError, InvalidInput, InvalidSetting, OutOfMemory, ScoreError
 from finerank.ranking import (
     Document,
     PairScore,
@@ -30,7 +30,7 @@ from finerank.ranking import (
     rank_by_score,
 )
 from finerank.scoring.backend import ScoringBackend, open_backend
-from finerank.scoring.cache import open_cache
+from finerank.scoring.cache import forkable_lock, open_cache
 from finerank.scoring.calibration import Calibration, find_calibration
 from finerank.scoring.device import Device, choose_device
 from finerank.scoring.encode import PairEncoder, open_encoder
@@ -75,6 +75,9 @@ class Reranker:
         self.calibration = calibration
         self.first_look = first_look
         self.model = files.name if files else type(scorer.backend).__name__
+        self._lock = forkable_lock()  # of the two below
+        self._users = 0
+        self._closed = False
 
     @classmethod
     def from_pretrained(cls, model: str | Path | None = None, **options: Unpack[Options]) -> Self:
@@ -146,7 +149,8 @@ class Reranker:
         `top_n` keeps the first n; `threshold` (0..1, default from the settings) drops lower scores. No documents give
         an empty ranking. Raises `InvalidInput` naming the index of what cannot be scored.
         """
-        return self._rank_all("", [(query, documents)], top_n, threshold, progress)[0]
+        with self._in_use():
+            return self._rank_all("", [(query, documents)], top_n, threshold, progress)[0]
 
     def rank_many(
         self,
@@ -157,7 +161,8 @@ class Reranker:
         progress: Progress | None = None,
     ) -> list[Ranking]:
         """One ranking a request, all scored in shared batches. Errors are those of `rank`, with the request's index."""
-        return self._rank_all("requests[{}]: ", requests, top_n, threshold, progress)
+        with self._in_use():
+            return self._rank_all("requests[{}]: ", requests, top_n, threshold, progress)
 
     def score_pairs(self, pairs: Iterable[tuple[str, str]], *, progress: Progress | None = None) -> list[PairScore]:
         """The score of each (query, passage), in the order given; a passage too long is cut, or chunked and pooled.
@@ -165,7 +170,8 @@ class Reranker:
         Raises `InvalidInput` naming the index of a pair that cannot be scored.
         """
         requests = [(query, [passage]) for query, passage in check_pairs(pairs)]
-        rankings = self._rank_all("pairs[{}]: ", requests, None, 0.0, progress)
+        with self._in_use():
+            rankings = self._rank_all("pairs[{}]: ", requests, None, 0.0, progress)
         return [
             PairScore(result.score, result.logit, result.truncated, ranking.degraded, result.probability)
             for ranking in rankings
@@ -178,27 +184,8 @@ class Reranker:
         Of a document longer than max_length the part the model reads is explained: its best passage with
         long_documents="chunk", else its beginning.
         """
-        from finerank.explain import explain
-        from finerank.text.clean import strip_html
-
-        (checked,) = check_documents([document])
-        encoded = self._encoder.encode_query(self._put(query))
-        job = self.encode(query, [checked])
-        _, best = pool(self.scorer.score(job.pairs).logits.tolist(), "max")
-        start, end = job.spans[best] or (0, len(checked.text))
-        clean = strip_html(checked.text[start:end]) if self.settings.clean else None
-        text = clean.text if clean else checked.text[start:end]
-
-        def place(span: Span) -> Span:
-            first, last = clean.original_span(span) if clean else span
-            return start + first, start + last
-
-        return explain(
-            text[: self._encoder.read_length(encoded, text)],
-            lambda texts: self.scorer.score(self._encoder.encode(encoded, texts)).logits.tolist(),
-            self._encoder.token_spans,
-            words=words,
-        ).placed(place)
+        with self._in_use():
+            return self._explain(query, document, words)
 
     def encode(
         self,
@@ -290,10 +277,15 @@ class Reranker:
         )
 
     def close(self) -> None:
-        """Release the model's memory and the cache's file."""
-        self.scorer.close()
-        if self.first_look:
-            self.first_look.scorer.close()
+        """Release the model's memory and the cache's file: at once, or when the rankings under way are done.
+
+        Another ranking is then a `FinerankError`; closing again does nothing.
+        """
+        with self._lock:
+            idle = not self._closed and not self._users
+            self._closed = True
+        if idle:
+            self._release()
 
     def __enter__(self) -> Self:
         return self
@@ -305,6 +297,50 @@ class Reranker:
 
     def __repr__(self) -> str:
         return f"Reranker({self.model!r}, {self.device.name}, {self.device.precision}, max_length={self.max_length})"
+
+    @contextmanager
+    def _in_use(self) -> Iterator[None]:
+        """Keeps the model meanwhile, also if another thread, or a progress function, closes it."""
+        with self._lock:
+            if self._closed:
+                raise FinerankError("the reranker is closed; load it again")
+            self._users += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._users -= 1
+                last = self._closed and not self._users
+            if last:
+                self._release()
+
+    def _release(self) -> None:
+        self.scorer.close()
+        if self.first_look:
+            self.first_look.scorer.close()
+
+    def _explain(self, query: str, document: str | Document, words: bool) -> "Explanation":
+        from finerank.explain import explain
+        from finerank.text.clean import strip_html
+
+        (checked,) = check_documents([document])
+        encoded = self._encoder.encode_query(self._put(query))
+        job = self.encode(query, [checked])
+        _, best = pool(self.scorer.score(job.pairs).logits.tolist(), "max")
+        start, end = job.spans[best] or (0, len(checked.text))
+        clean = strip_html(checked.text[start:end]) if self.settings.clean else None
+        text = clean.text if clean else checked.text[start:end]
+
+        def place(span: Span) -> Span:
+            first, last = clean.original_span(span) if clean else span
+            return start + first, start + last
+
+        return explain(
+            text[: self._encoder.read_length(encoded, text)],
+            lambda texts: self.scorer.score(self._encoder.encode(encoded, texts)).logits.tolist(),
+            self._encoder.token_spans,
+            words=words,
+        ).placed(place)
 
     def _rank_all(
         self,
