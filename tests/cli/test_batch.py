@@ -2,16 +2,22 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
+from safetensors.torch import load_file, save_file
 
+from finerank import Reranker
 from finerank.cli.batch import rank_batch, resume_point
 from finerank.errors import InvalidSetting
+from finerank.scoring.batch import Batch
 from finerank.testing import OverlapBackend, stub_reranker
 
 
@@ -74,12 +80,85 @@ def test_a_run_goes_on_after_the_last_whole_line(tmp_path: Path):
         ]
 
 
+def begun(source: Path, out: Path, **options) -> None:
+    """A run of which the last line is lost."""
+    rank_batch(stub_reranker(**options), source, out, None)
+    out.write_bytes(out.read_bytes()[:-1])
+
+
+@pytest.mark.parametrize(
+    ("then", "top_n", "message"),
+    [
+        ({"max_length": 64}, None, "begun with max_length=512, not max_length=64; go on with the same"),
+        ({"template": "q: {query}", "clean": True}, None, "template='{query}', clean=False, not template='q: {query}'"),
+        ({}, 3, "begun with top_n=None, not top_n=3"),
+    ],
+)
+def test_a_run_does_not_go_on_with_what_ranks_otherwise(tmp_path: Path, then: dict, top_n: int | None, message: str):
+    source, out = requests(tmp_path / "in", 5), tmp_path / "out"
+    begun(source, out)
+    before = out.read_bytes()
+    with pytest.raises(InvalidSetting, match=message):
+        rank_batch(stub_reranker(**then), source, out, top_n)
+    assert out.read_bytes() == before
+
+
+def test_a_run_goes_on_with_what_changes_no_score(tmp_path: Path):
+    source, out = requests(tmp_path / "in", 5), tmp_path / "out"
+    begun(source, out)
+    rank_batch(stub_reranker(cache="memory", batch_tokens=32), source, out, None)
+    assert [answer["line"] for answer in outputs(out)] == [1, 2, 3, 4, 5]
+    assert ["run" in answer for answer in outputs(out)] == [True, *[False] * 4]
+
+
+def test_a_run_does_not_go_on_with_another_model_under_the_same_name(
+    tmp_path: Path, make_model, monkeypatch: pytest.MonkeyPatch
+):
+    source, out = requests(tmp_path / "in", 2), tmp_path / "out"
+    monkeypatch.chdir(tmp_path)
+    folder = shutil.copytree(make_model("bert"), tmp_path / "m")
+    with Reranker.from_pretrained("m", backend="torch", device="cpu") as reranker:
+        rank_batch(reranker, source, out, None)
+    weights = load_file(folder / "model.safetensors")
+    weights["classifier.bias"] += 1
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+    with (
+        Reranker.from_pretrained("m", backend="torch", device="cpu") as reranker,
+        pytest.raises(InvalidSetting, match="begun with content="),
+    ):
+        rank_batch(reranker, source, out, None)
+
+
+def test_an_output_of_before_the_first_line_told_the_run_is_gone_on_with(tmp_path: Path):
+    source, out = requests(tmp_path / "in", 3), tmp_path / "out"
+    out.write_text('{"line": 1, "model": "OverlapBackend"}\n', encoding="utf-8")
+    assert rank_batch(stub_reranker(max_length=64), source, out, None) == 0
+    assert [answer["line"] for answer in outputs(out)] == [1, 2, 3]
+
+
+def test_a_second_run_does_not_write_to_the_same_file(tmp_path: Path):
+    source, out = requests(tmp_path / "in", 3), tmp_path / "out"
+    seen = []
+
+    class Nosy(OverlapBackend):
+        def forward(self, batch: Batch) -> NDArray[np.float32]:
+            with pytest.raises(InvalidSetting, match="another run writes to it; wait until it ends, or name another"):
+                rank_batch(stub_reranker(), source, out, None)
+            seen.append(out.read_bytes())
+            return super().forward(batch)
+
+    assert rank_batch(stub_reranker(Nosy()), source, out, None) == 0
+    assert seen == [b""]
+    assert [answer["line"] for answer in outputs(out)] == [1, 2, 3]
+    assert rank_batch(stub_reranker(), source, Path(os.devnull), None) == 0
+
+
 def test_a_last_line_longer_than_a_block_is_found(tmp_path: Path):
     out = tmp_path / "out"
     out.write_text(
         json.dumps({"line": 7, "text": "x" * 300_000}) + "\n" + '{"line": ' + "8" * 200_000, encoding="utf-8"
     )
-    assert resume_point(out, "m") == 7
+    assert resume_point(out, {"model": "m"}) == 7
     assert out.read_text(encoding="utf-8").endswith("}\n")
 
 
@@ -112,7 +191,7 @@ def test_a_foreign_file_is_not_overwritten(tmp_path: Path, content: str):
     out = tmp_path / "out"
     out.write_text(content, encoding="utf-8")
     with pytest.raises(InvalidSetting, match="name another"):
-        resume_point(out, "m")
+        resume_point(out, {"model": "m"})
     assert out.read_text(encoding="utf-8") == content
 
 

@@ -1,14 +1,17 @@
 """`finerank rank --batch`: a file of requests to a file of rankings, in constant memory, going on after a kill.
 
 Every request line gives exactly one output line, in order, that carries its line number: a ranking, or an error. A
-run that finds such a file goes on after its last whole line.
+run that finds such a file goes on after its last whole line, if what decides its rankings is the same: the first line
+tells what that was.
 """
 
+import hashlib
 import json
+import logging
 import os
 import sys
-from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, TextIO
@@ -24,10 +27,18 @@ from finerank.ranking import Document
 if TYPE_CHECKING:
     from finerank.reranker import Reranker
 
+logger = logging.getLogger("finerank")
+
 GROUP_DOCUMENTS = 512
 """Documents scored together: enough to fill batches, and few enough that a kill loses little."""
 
 _LINE_START = b'{"line": '
+
+_DECIDING = (
+    *("template", "long_documents", "chunk_overlap", "pooling", "clean"),
+    *("effort", "first_model", "threshold"),
+)
+"""The settings that decide what is in the rankings, beside the model, its precision and max_length."""
 
 SOME_LINES_BAD = 3
 """The exit code when the run is done and some lines were bad."""
@@ -48,13 +59,16 @@ def rank_batch(reranker: "Reranker", source: Path, out: Path | None, top_n: int 
     """Rank every line of `source` into `out` (or standard output); returns the exit code."""
     if out is not None and out.exists() and source.exists() and out.samefile(source):
         raise InvalidSetting(f"--out {out}: is the input; name another")
-    done = resume_point(out, reranker.model) if out is not None else 0
+    run = what_decides(reranker, top_n) if out is not None else {}
     bad = 0
     with _open_input(source) as lines, _open_output(out) as sink, _progress() as bar:
+        done = resume_point(out, run) if out is not None else 0
+        first = {"run": run} if run and not done else {}
         task = bar.add_task("ranking", total=None, lines=done)
         for group in groups(read_requests(lines, done)):
             for request, answer in zip(group, answers(reranker, group, top_n), strict=True):
-                sink.write(json.dumps({"line": request.line, **answer}, ensure_ascii=False) + "\n")
+                sink.write(json.dumps({"line": request.line, **first, **answer}, ensure_ascii=False) + "\n")
+                first = {}
                 if "error" in answer:
                     bad += 1
                     bar.console.print(f"line {request.line}: {answer['error']}", style="red", markup=False)
@@ -65,10 +79,26 @@ def rank_batch(reranker: "Reranker", source: Path, out: Path | None, top_n: int 
     return SOME_LINES_BAD if bad else 0
 
 
-def resume_point(out: Path, model: str) -> int:
+def what_decides(reranker: "Reranker", top_n: int | None) -> dict[str, object]:
+    """What decides the rankings of a run, as JSON fields. What moves a logit by rounding alone is left out."""
+    content = reranker.files.fingerprint()[:16] if reranker.files else None
+    fitted = hashlib.sha256(repr(reranker.calibration).encode()).hexdigest()[:16] if reranker.calibration else None
+    return {
+        "model": reranker.model,
+        "content": content,
+        "precision": reranker.device.precision,
+        "max_length": reranker.max_length,
+        **{name: getattr(reranker.settings, name) for name in _DECIDING},
+        "calibration": fitted,
+        "top_n": top_n,
+    }
+
+
+def resume_point(out: Path, run: Mapping[str, object]) -> int:
     """The number of the last request answered in `out`; a half-written last line of ours is cut off.
 
-    Raises `InvalidSetting`, and changes nothing, if the file was not written by such a run, or with another model.
+    Raises `InvalidSetting`, and changes nothing, if the file was not written by such a run, or by another (`run` is as
+    of `what_decides`).
     """
     if not out.exists() or out.stat().st_size == 0:
         return 0
@@ -81,11 +111,15 @@ def resume_point(out: Path, model: str) -> int:
             raise foreign
         try:
             answer = json.loads(_line_before(file, end)) if end else {"line": 0}
-            line, written_by = int(answer["line"]), answer.get("model", model)
-        except (ValueError, KeyError, TypeError) as error:
+            line, written_by = int(answer["line"]), {"model": answer.get("model", run["model"])}
+            file.seek(0)
+            first = json.loads(file.readline()) if end else {}
+            written_by |= first.get("run", {})
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise foreign from error
-        if written_by != model:
-            raise InvalidSetting(f"{out}: was begun with the model {written_by}, not {model}; name another")
+        if others := [name for name, value in written_by.items() if value != run.get(name)]:
+            was, now = (", ".join(f"{name}={of.get(name)!r}" for name in others) for of in (written_by, run))
+            raise InvalidSetting(f"{out}: was begun with {was}, not {now}; go on with the same, or name another")
         file.truncate(end)
     return line
 
@@ -188,12 +222,35 @@ def _open_input(source: Path) -> AbstractContextManager[TextIO]:
         raise InvalidInput(f"{source}: {error.strerror}") from error
 
 
-def _open_output(out: Path | None) -> AbstractContextManager[TextIO]:
+@contextmanager
+def _open_output(out: Path | None) -> Iterator[TextIO]:
+    """Standard output, or a file that no other run writes to meanwhile."""
+    if out is None:
+        yield sys.stdout
+        return
     try:
         # A lone surrogate becomes \udXXX, which is its JSON escape.
-        return nullcontext(sys.stdout) if out is None else out.open("a", encoding="utf-8", errors="backslashreplace")
+        file = out.open("a", encoding="utf-8", errors="backslashreplace")
     except OSError as error:
         raise InvalidSetting(f"--out {out}: {error.strerror}") from error
+    with file:
+        if out.is_file():  # not a pipe or /dev/null, which many may write to
+            _lock(file, out)
+        yield file
+
+
+def _lock(file: TextIO, out: Path) -> None:
+    """Keep other runs out of the file until it is closed, or the process dies."""
+    try:
+        import fcntl
+    except ImportError:  # Windows, which has no such lock
+        return
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise InvalidSetting(f"--out {out}: another run writes to it; wait until it ends, or name another") from error
+    except OSError as error:
+        logger.warning("--out %s: cannot be locked (%s); let no other run write to it", out, error)
 
 
 def _progress() -> Progress:
