@@ -30,10 +30,11 @@ from finerank.ranking import (
     rank_by_score,
 )
 from finerank.scoring.backend import ScoringBackend, open_backend
-from finerank.scoring.cache import forkable_lock, open_cache
+from finerank.scoring.cache import open_cache
 from finerank.scoring.calibration import Calibration, find_calibration
 from finerank.scoring.device import Device, choose_device
 from finerank.scoring.encode import PairEncoder, open_encoder
+from finerank.scoring.forks import forkable_lock
 from finerank.scoring.model_files import NATIVE_DTYPES, ModelFiles, find_model
 from finerank.scoring.processor import check_native
 from finerank.scoring.scorer import PairScorer, Progress, Scorer, Scores

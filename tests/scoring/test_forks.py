@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from finerank.scoring import cache as locks
+from finerank.scoring import forks as locks
 from finerank.scoring.cache import DiskCache
 from finerank.testing import stub_reranker
 

@@ -1,69 +1,18 @@
-"""Scores of pairs already seen, in memory or in a file that processes share; and the locks that fork() waits for.
-
-A forked child has only the thread that forked: a lock that another one held then would never be released in it, and
-what the lock guards would stay half done.
-"""
+"""Scores of pairs already seen, in memory or in a file that processes share."""
 
 import hashlib
-import os
 import sqlite3
 import threading
 import time
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from functools import cache
 from pathlib import Path
 from typing import Protocol
-from weakref import WeakSet
 
 from finerank.errors import CacheError
 from finerank.scoring.batch import EncodedPair
-
-
-class Held(Protocol):
-    """A lock, or what has one: `acquire` is called before a fork, `release` after it in parent and child."""
-
-    def acquire(self) -> object: ...
-    def release(self) -> None: ...
-
-
-_known: "WeakSet[Held]" = WeakSet()
-_held: list[Held] = []
-_forking = threading.Lock()
-
-
-def hold_at_fork(lock: Held) -> None:
-    """Let fork() wait for `lock`, for as long as it lives. Nobody who holds it may wait for another such lock."""
-    _register()
-    with _forking:
-        _known.add(lock)
-
-
-def forkable_lock() -> threading.Lock:
-    """A lock that is free in a forked child."""
-    lock = threading.Lock()
-    hold_at_fork(lock)
-    return lock
-
-
-@cache
-def _register() -> None:
-    if hasattr(os, "register_at_fork"):
-        os.register_at_fork(before=_hold, after_in_parent=_let_go, after_in_child=_let_go)
-
-
-def _hold() -> None:
-    _forking.acquire()
-    for lock in list(_known):
-        lock.acquire()
-        _held.append(lock)
-
-
-def _let_go() -> None:
-    while _held:
-        _held.pop().release()
-    _forking.release()
+from finerank.scoring.forks import forkable_lock, hold_at_fork
 
 
 def pair_key(namespace: bytes, pair: EncodedPair) -> bytes:

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from finerank.errors import CacheError, FinerankError, OutOfMemory
 from finerank.scoring.backend import ScoringBackend
 from finerank.scoring.batch import Batch, EncodedPair, plan_batches
-from finerank.scoring.cache import ScoreCache, forkable_lock, pair_key
+from finerank.scoring.cache import ScoreCache, pair_key
+from finerank.scoring.forks import forkable_lock
 
 logger = logging.getLogger("finerank")
 
