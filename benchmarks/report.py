@@ -1,8 +1,8 @@
 """A comparison as a table for people and as JSON for the record.
 
-    python -m benchmarks.report RESULT.json [LATER.json ...]
+    python -m benchmarks.report RESULT.json
 
-sets the README's table from results; what several measured is taken from the last, beside that run's own reference.
+sets the README's two tables from one run.
 """
 
 import argparse
@@ -24,6 +24,25 @@ Result = Mapping[str, Any]
 
 README_WORKLOAD = "1x100"
 README_HEAD = ("system", "pairs/s", "ratio", "same order (Kendall's tau)", "peak MB", "cold start, s", "installed MB")
+
+README_OTHERS = {
+    "8x20": "8 queries x 20 passages",
+    "1x10x512": "10 passages of 512 tokens",
+    "1x1": "one pair of 128 tokens",
+    "1x1x32": "one pair of 32 tokens",
+    "1x10x128-m3": "10 x 128 tokens, bge-reranker-v2-m3's architecture",
+}
+"""The other workloads, as a reader calls them."""
+
+README_RATIOS = {
+    "finerank": "own engine, int16",
+    "finerank-fp32": "own engine, fp32",
+    "finerank-int8": "int8 on ONNX Runtime",
+    "flashrank": "FlashRank, int8",
+    "st-openvino-fp32": "OpenVINO, fp32",
+    "st-openvino": "OpenVINO, bf16",
+}
+"""The systems whose ratio on these is shown."""
 
 _COLUMNS = ("pairs/s", "ratio", "peak MB", "logit diff", "tau", "same order")
 
@@ -89,10 +108,25 @@ def _not_run(systems: Result) -> Iterator[tuple[str, str]]:
             yield f"{system['label']} ({what})", reason
 
 
-def readme_table(results: Sequence[Result]) -> str:
+def readme_table(systems: Result) -> str:
     """Every system's row of the README, in Markdown."""
-    rows = {name: row for result in results for name, row in result["systems"].items() if _measured(row)}
-    return markdown_table(README_HEAD, (_readme_row(name, rows[name]) for name in SYSTEMS if name in rows))
+    measured = [name for name in SYSTEMS if README_WORKLOAD in systems.get(name, {}).get("workloads", {})]
+    return markdown_table(README_HEAD, (_readme_row(name, systems[name]) for name in measured))
+
+
+def readme_ratios(systems: Result) -> str:
+    """Some systems' ratios on the other workloads, in Markdown."""
+    rows = (
+        [label, *(_ratio(name, systems.get(name, {}).get("workloads", {}).get(workload)) for name in README_RATIOS)]
+        for workload, label in README_OTHERS.items()
+    )
+    return markdown_table(("workload", *README_RATIOS.values()), rows)
+
+
+def _ratio(name: str, row: Result | None) -> str:
+    if row is None:
+        return ""
+    return f"**{row['ratio']:.1f}**" if name == "finerank" else f"{row['ratio']:.1f}"
 
 
 def markdown_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -108,10 +142,6 @@ def put_table(path: Path, name: str, table: str) -> None:
     if count != 1:
         raise SystemExit(f"{path}: must have the marks <!-- {name} --> and <!-- /{name} --> once, and has {count}")
     path.write_text(changed, encoding="utf-8")
-
-
-def _measured(row: Result) -> bool:
-    return README_WORKLOAD in row["workloads"]
 
 
 def _readme_row(name: str, row: Result) -> list[str]:
@@ -134,10 +164,10 @@ def _readme_row(name: str, row: Result) -> list[str]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("results", type=Path, nargs="+")
-    options = parser.parse_args()
-    results = [json.loads(path.read_text(encoding="utf-8")) for path in options.results]
-    put_table(ROOT / "README.md", "speed", readme_table(results))
+    parser.add_argument("result", type=Path)
+    systems = json.loads(parser.parse_args().result.read_text(encoding="utf-8"))["systems"]
+    put_table(ROOT / "README.md", "speed", readme_table(systems))
+    put_table(ROOT / "README.md", "ratios", readme_ratios(systems))
 
 
 if __name__ == "__main__":

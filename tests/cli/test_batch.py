@@ -1,5 +1,6 @@
 """`finerank rank --batch`: one output line a request, whatever happens in between."""
 
+import gzip
 import json
 import os
 import shutil
@@ -16,7 +17,7 @@ from safetensors.torch import load_file, save_file
 
 from finerank import Reranker
 from finerank.cli.batch import rank_batch, resume_point
-from finerank.errors import InvalidSetting
+from finerank.errors import InvalidInput, InvalidSetting
 from finerank.scoring.batch import Batch
 from finerank.testing import OverlapBackend, stub_reranker
 
@@ -42,6 +43,19 @@ def test_every_request_gives_one_line_in_order(tmp_path: Path):
     assert [answer["id"] for answer in answers] == [f"q{number}" for number in range(1, 701)]
     assert all(answer["results"][0]["text"] == f"word{answer['line']} here" for answer in answers)
     assert all(len(answer["results"]) == 1 for answer in answers)
+
+
+def test_a_compressed_file_is_read_and_a_damaged_one_is_named(tmp_path: Path):
+    plain, out = requests(tmp_path / "in", 1500), tmp_path / "out"
+    packed = tmp_path / "in.gz"
+    packed.write_bytes(gzip.compress(plain.read_bytes())[:-20])
+    with pytest.raises(InvalidInput, match=r"in\.gz: is damaged"):
+        rank_batch(stub_reranker(), packed, out, None)
+    written = len(outputs(out))
+    assert 0 < written < 1500
+    packed.write_bytes(gzip.compress(plain.read_bytes()))
+    assert rank_batch(stub_reranker(), packed, out, None) == 0
+    assert [answer["line"] for answer in outputs(out)] == list(range(1, 1501))
 
 
 def test_bad_lines_are_reported_by_number_and_do_not_stop_the_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]):

@@ -5,13 +5,15 @@ run that finds such a file goes on after its last whole line, if what decides it
 tells what that was.
 """
 
+import gzip
 import hashlib
 import json
 import logging
 import os
 import sys
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, TextIO
@@ -19,7 +21,7 @@ from typing import IO, TYPE_CHECKING, TextIO
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from finerank.cli.candidates import parse_document
+from finerank.cli.candidates import parse_document, standard_input
 from finerank.cli.render import ranking_json
 from finerank.errors import InvalidInput, InvalidSetting, OutOfMemory, ScoreError
 from finerank.ranking import Document
@@ -215,11 +217,22 @@ def _line_before(file: IO[bytes], end: int) -> bytes:
         size *= 4
 
 
-def _open_input(source: Path) -> AbstractContextManager[TextIO]:
+@contextmanager
+def _open_input(source: Path) -> Iterator[TextIO]:
+    """Standard input, or a file; decompressed where its name ends in .gz."""
+    if str(source) == "-":
+        yield standard_input()
+        return
+    opened = gzip.open if source.suffix == ".gz" else open
     try:
-        return nullcontext(sys.stdin) if str(source) == "-" else source.open(encoding="utf-8-sig", errors="replace")
+        file = opened(source, "rt", encoding="utf-8-sig", errors="replace")
     except OSError as error:
         raise InvalidInput(f"{source}: {error.strerror}") from error
+    with file:
+        try:
+            yield file
+        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+            raise InvalidInput(f"{source}: is damaged ({error}); compress it again, and go on") from error
 
 
 @contextmanager
