@@ -7,6 +7,7 @@ tells what that was.
 
 import gzip
 import hashlib
+import io
 import json
 import logging
 import os
@@ -219,9 +220,12 @@ def _line_before(file: IO[bytes], end: int) -> bytes:
 
 @contextmanager
 def _open_input(source: Path) -> Iterator[TextIO]:
-    """Standard input, or a file; decompressed where its name ends in .gz."""
+    """Standard input, or a file, in UTF-8 with or without a mark; decompressed where its name ends in .gz."""
     if str(source) == "-":
-        yield standard_input()
+        stream = standard_input()
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(encoding="utf-8-sig", errors="replace")
+        yield stream
         return
     opened = gzip.open if source.suffix == ".gz" else open
     try:

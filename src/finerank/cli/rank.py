@@ -1,6 +1,5 @@
 """`finerank rank`: one query against files, JSON lines or standard input; or a whole file of requests."""
 
-import io
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,7 +8,7 @@ from rich.console import Console
 from rich.text import Text
 
 from finerank.cli import options
-from finerank.cli.candidates import read_candidates, standard_input
+from finerank.cli.candidates import read_candidates
 from finerank.cli.progress import pairs_progress
 from finerank.cli.render import print_json, print_usage, ranking_json, ranking_table, result_json
 from finerank.errors import InvalidSetting
@@ -77,8 +76,6 @@ def rank(
         raise typer.BadParameter("--out goes with --batch; redirect standard output instead")
     if out is not None and out.is_dir():
         raise InvalidSetting(f"--out {out}: is a folder; name a file, such as {out / 'rankings.jsonl'}")
-    if str(batch) == "-":
-        _ready_standard_input()
     documents = read_candidates(files or [], docs) if query is not None else []
     load = {
         "revision": revision, "backend": backend, "device": device, "dtype": dtype, "max_length": max_length,
@@ -102,13 +99,6 @@ def rank(
             print_machine(ranking, explanations, as_lines=as_jsonl)
         else:
             print_table(reranker, ranking, explanations)
-
-
-def _ready_standard_input() -> None:
-    """It is read as a file is: in UTF-8, with or without a mark."""
-    stream = standard_input()
-    if isinstance(stream, io.TextIOWrapper):
-        stream.reconfigure(encoding="utf-8-sig", errors="replace")
 
 
 def print_table(reranker: "Reranker", ranking: "Ranking", explanations: "list[Explanation]") -> None:
