@@ -49,7 +49,7 @@ inline Linear packed_keys(Int16, const float* keys, int count, int width, Scratc
     std::int32_t* column = out + static_cast<long>(key / kPanel) * pairs * kPanel + key % kPanel;
     for (int pair = 0; pair < pairs; ++pair) __builtin_memcpy(column + pair * kPanel, row + pair, 4);
   }
-  return {width, total, width, scratch.keys, nullptr, nullptr};
+  return {width, total, width, scratch.keys, nullptr, nullptr, 0};
 }
 
 inline Linear packed_keys(Fp32, const float* keys, int count, int width, Scratch& scratch, float& worth_of_unit) {
@@ -61,7 +61,7 @@ inline Linear packed_keys(Fp32, const float* keys, int count, int width, Scratch
     float* column = out + static_cast<long>(key / kPanel) * width * kPanel + key % kPanel;
     for (int i = 0; i < width; ++i) column[i * kPanel] = source[i];
   }
-  return {width, total, width, scratch.keys, nullptr, nullptr};
+  return {width, total, width, scratch.keys, nullptr, nullptr, 0};
 }
 
 // values [count][head] to a Linear of keys -> head, in chunks of keys.
@@ -94,7 +94,7 @@ inline Linear packed_values(Int16, const float* values, int count, int width, Sc
       }
     }
   }
-  return {total, width, kKeyChunk, scratch.values, scratch.value_scale, nullptr};
+  return {total, width, kKeyChunk, scratch.values, scratch.value_scale, nullptr, 0};
 }
 
 inline Linear packed_values(Fp32, const float* values, int count, int width, Scratch& scratch) {
@@ -109,7 +109,7 @@ inline Linear packed_values(Fp32, const float* values, int count, int width, Scr
           store(panel + i, key < count ? load(values + static_cast<long>(key) * width + column + i) : all(0.0f));
     }
   }
-  return {total, width, kKeyChunk, scratch.values, nullptr, nullptr};
+  return {total, width, kKeyChunk, scratch.values, nullptr, nullptr, 0};
 }
 
 inline Floats floats_of(const std::int32_t* sums) { return from_ints(sums); }

@@ -55,7 +55,7 @@ class Weights {
     const void* weights = int16 ? static_cast<const void*>(get<std::int16_t>(name + ".weight", size))
                                 : get<float>(name + ".weight", size);
     const float* scale = int16 ? get<float>(name + ".scale", chunks * out) : nullptr;
-    return {in, out, chunk, weights, scale, get<float>(name + ".bias", out)};
+    return {in, out, chunk, weights, scale, get<float>(name + ".bias", out), kAhead};
   }
   std::size_t rows(const std::string& name, int width) const {
     const auto found = arrays_.find(name);

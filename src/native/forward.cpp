@@ -57,12 +57,10 @@ Scratch carve_scratch(Carver& carver, const Model& model, std::size_t longest) {
   return s;
 }
 
-// Rows in a part: kBlockRows or fewer, so that every thread has as many parts, of whole tiles.
+// Rows in a part: kBlockRows or fewer, so that every thread has as many parts.
 int block_rows(int rows, int threads) {
-  constexpr int kTile = 12;
   const int rounds = (rows + threads * kBlockRows - 1) / (threads * kBlockRows), parts = rounds * threads;
-  const int even = (rows + parts - 1) / parts;
-  return std::min(kBlockRows, (even + kTile - 1) / kTile * kTile);
+  return (rows + parts - 1) / parts;
 }
 
 using Clock = std::chrono::steady_clock;

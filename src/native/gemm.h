@@ -105,11 +105,17 @@ constexpr int kColumns = kPanel / 2;
 #define FINERANK_ALONE __attribute__((noinline, noclone))
 #endif
 
+// Asks for what is `ahead` bytes on. Weights are read in order, which the processor foresees, but only to the end of a
+// page of 4096 bytes: with few rows a pass waited for memory a third of its time. It may be beyond the weights' end.
+inline void fetch(const void* place, long ahead) {
+  _mm_prefetch(reinterpret_cast<const char*>(reinterpret_cast<std::uintptr_t>(place) + ahead), _MM_HINT_T0);
+}
+
 // R rows times `kColumns` columns of a panel, over `steps` steps. Neither inlined nor specialised: inside a larger
 // function, or for a known number of steps, GCC spills the sums, at half the speed.
 template <class P, int R>
 FINERANK_ALONE void block_of_sums(const typename P::Value* x, long stride, const typename P::Value* w, int steps,
-                                  typename P::Sum* out, long out_stride) {
+                                  typename P::Sum* out, long out_stride, long ahead) {
   constexpr int kVector = kColumns / 2 * P::kStep;
   typename P::Vector sums[R][2];
 #pragma GCC unroll 12
@@ -117,6 +123,8 @@ FINERANK_ALONE void block_of_sums(const typename P::Value* x, long stride, const
 #pragma GCC unroll 2
   for (int step = 0; step < steps; ++step) {
     const typename P::Vector left = P::at(w), right = P::at(w + kVector);
+    fetch(w, ahead);
+    fetch(w + kVector, ahead);
 #pragma GCC unroll 12
     for (int r = 0; r < R; ++r) {
       const typename P::Vector input = P::repeat(x + r * stride);
@@ -135,24 +143,29 @@ FINERANK_ALONE void block_of_sums(const typename P::Value* x, long stride, const
 
 template <class P, int R>
 void tile_of(const typename P::Value* x, long stride, const typename P::Value* w, int steps, typename P::Sum* out,
-             long out_stride) {
+             long out_stride, long ahead) {
   for (int column = 0; column < kPanel; column += kColumns)
-    block_of_sums<P, R>(x, stride, w + column * P::kStep, steps, out + column, out_stride);
+    block_of_sums<P, R>(x, stride, w + column * P::kStep, steps, out + column, out_stride, ahead);
 }
 
-// The sums of `rows` rows, in pieces of the sizes there are. A row's sums do not depend on the piece it is in.
+// The sums of `rows` rows, at most kTileRows. A row's sums do not depend on the tile it is in.
 template <class P>
 void tile(const typename P::Value* x, int rows, long stride, const typename P::Value* w, int steps,
-          typename P::Sum* out, long out_stride) {
-  if (rows == kTileRows) return tile_of<P, kTileRows>(x, stride, w, steps, out, out_stride);
-  while (rows > 0) {
-    int taken = 1;
-    if (rows >= 8 && kTileRows > 8) tile_of<P, kTileRows == 12 ? 8 : 1>(x, stride, w, steps, out, out_stride), taken = 8;
-    else if (rows >= 4) tile_of<P, 4>(x, stride, w, steps, out, out_stride), taken = 4;
-    else if (rows >= 2) tile_of<P, 2>(x, stride, w, steps, out, out_stride), taken = 2;
-    else tile_of<P, 1>(x, stride, w, steps, out, out_stride);
-    rows -= taken, x += taken * stride, out += taken * out_stride;
+          typename P::Sum* out, long out_stride, long ahead) {
+  switch (rows) {
+#define FINERANK_ROWS(R) case R: return tile_of<P, R>(x, stride, w, steps, out, out_stride, ahead);
+    FINERANK_ROWS(1) FINERANK_ROWS(2) FINERANK_ROWS(3) FINERANK_ROWS(4) FINERANK_ROWS(5) FINERANK_ROWS(6)
+#if defined(__AVX512F__)
+    FINERANK_ROWS(7) FINERANK_ROWS(8) FINERANK_ROWS(9) FINERANK_ROWS(10) FINERANK_ROWS(11) FINERANK_ROWS(12)
+#endif
+#undef FINERANK_ROWS
   }
+}
+
+// Rows of a tile, where `rows` are divided into as few tiles as can be, as evenly as can be.
+inline int tile_rows(int rows) {
+  const int tiles = (rows + kTileRows - 1) / kTileRows;
+  return (rows + tiles - 1) / tiles;
 }
 
 // The most that products can reach: one whole tile after another, all that they read in the L1 cache. Returns how many
@@ -163,7 +176,7 @@ double products_alone(int tiles) {
   alignas(64) typename P::Value x[kTileRows * kSteps * P::kStep] = {}, w[kPanel * kSteps * P::kStep] = {};
   Tile<typename P::Sum> sums;
   for (int i = 0; i < tiles; ++i) {
-    tile<P>(x, kTileRows, kSteps * P::kStep, w, kSteps, sums.sums, kPanel);
+    tile<P>(x, kTileRows, kSteps * P::kStep, w, kSteps, sums.sums, kPanel, 0);
     asm volatile("" : : "r"(x), "r"(w), "r"(sums.sums) : "memory");  // someone reads and writes them: do it again
   }
   return 2.0 * tiles * kTileRows * kPanel * kSteps * P::kStep;
@@ -173,11 +186,12 @@ double products_alone(int tiles) {
 template <class P>
 void multiply_raw(const Rows<P>& x, int rows, const Linear& linear, typename P::Sum* out, long out_stride) {
   const auto* panel = static_cast<const typename P::Value*>(linear.weights);
+  const int most = tile_rows(rows);
   for (int column = 0; column < linear.out; column += kPanel, panel += static_cast<long>(linear.in) * kPanel)
-    for (int row = 0; row < rows; row += kTileRows) {
-      const int count = rows - row < kTileRows ? rows - row : kTileRows;
+    for (int row = 0; row < rows; row += most) {
+      const int count = rows - row < most ? rows - row : most;
       tile<P>(x.values + row * x.stride, count, x.stride, panel, linear.in / P::kStep, out + row * out_stride + column,
-              out_stride);
+              out_stride, linear.ahead);
     }
 }
 
@@ -195,12 +209,13 @@ void multiply(const Rows<P>& x, int rows, const Linear& linear, int chunk, int f
   const int depth = left < linear.chunk ? left : linear.chunk;
   const auto* weights = static_cast<const typename P::Value*>(linear.weights) + static_cast<long>(start) * linear.out;
   const float* column_scale = linear.scale ? linear.scale + static_cast<long>(chunk) * linear.out : nullptr;
+  const int most = tile_rows(rows);
   Tile<typename P::Sum> sums;
   for (int column = first; column < last; column += kPanel) {
     const typename P::Value* panel = weights + static_cast<long>(column) * depth;
-    for (int row = 0; row < rows; row += kTileRows) {
-      const int count = rows - row < kTileRows ? rows - row : kTileRows;
-      tile<P>(x.values + row * x.stride, count, x.stride, panel, depth / P::kStep, sums.sums, kPanel);
+    for (int row = 0; row < rows; row += most) {
+      const int count = rows - row < most ? rows - row : most;
+      tile<P>(x.values + row * x.stride, count, x.stride, panel, depth / P::kStep, sums.sums, kPanel, linear.ahead);
       for (int r = 0; r < count; ++r) {
         const float scale = x.scale ? x.scale[row + r] : 1.0f;
         for (int c = 0; c < kPanel; c += kLanes)

@@ -14,6 +14,7 @@ constexpr int kPanel = 32;      // output columns that a product computes at a t
 constexpr int kBlockRows = 48;  // rows that go through a layer together: their activations stay in the L2 cache
 constexpr int kQueryRows = 24;  // query rows that attend together
 constexpr int kKeyChunk = 512;  // keys that share a scale in the product of probabilities and values
+constexpr long kAhead = 8192;   // bytes ahead of the products that weights are fetched from memory
 
 enum class Gelu : int { kErf, kTanh };
 
@@ -25,6 +26,7 @@ struct Linear {
   const void* weights;
   const float* scale;
   const float* bias;
+  long ahead;  // kAhead, or 0 where the weights are in a cache
 };
 
 struct Norm {
