@@ -60,7 +60,10 @@ class Counting:
         self._reranker = reranker
         self._look = FirstLook(Remembering(reranker.first_look.scorer))
         self._whole = reranker.files
-        self._short = replace(self._whole, config={**self._whole.config, "num_hidden_layers": early.layers})
+        self._short, self._shared = (
+            replace(self._whole, config={**self._whole.config, "num_hidden_layers": layers})
+            for layers in (early.layers, early.shared)
+        )
         self._goes_on = self._whole.backend == "native" and is_late(self._whole.config)  # not anew, after the look
         self.fast = False
         self.operations = 0.0
@@ -73,7 +76,7 @@ class Counting:
             self.operations += operations(self._short, shortlist.pairs)
             requests = shortlist.left(self._look.scorer.score(shortlist.pairs).logits, "max")
             if self._goes_on:
-                self.operations -= operations(self._short, requests[0].pairs)
+                self.operations -= operations(self._shared, requests[0].pairs)
         self.operations += operations(self._whole, requests[0].pairs)
         return self._reranker.rank(query, documents, top_n=top_n)
 
@@ -83,8 +86,8 @@ def main() -> None:
     sets = [read_set(folder).limited(options.questions, None, seed=0) for folder in find_sets(options.data)]
     facts = machine.machine()
     rows = {}
-    cache = str(options.work / "scores.sqlite")
-    with Reranker.from_pretrained(options.model, effort="fast", cache=cache, threshold=0.0) as reranker:
+    how = {"cache": str(options.work / "scores.sqlite"), "passage_cache_mb": 4096}  # neither changes what is counted
+    with Reranker.from_pretrained(options.model, effort="fast", threshold=0.0, **how) as reranker:
         ranker = Counting(reranker)
         whole = _evaluated(ranker, sets, options.top_n, fast=False)
         for kept in options.kept or [effort.KEPT]:

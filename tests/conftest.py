@@ -309,7 +309,8 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def late_model(make_model: MakeModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny late-interaction model of three layers with an exit after the first."""
+    """A tiny late-interaction model of three layers with an exit after the first and one of its own: the model's
+    third."""
     import torch
     from safetensors.torch import load_file, save_file
 
@@ -327,7 +328,9 @@ def late_model(make_model: MakeModel, tmp_path_factory: pytest.TempPathFactory) 
     save_file(weights, folder / "model.safetensors", {"format": "pt"})
     head = {"dense": "bert.pooler.dense", "out": "classifier"}
     tensors = {f"{of}.{kind}": weights[f"{name}.{kind}"] for of, name in head.items() for kind in ("weight", "bias")}
-    save_file({**tensors, "layers": torch.tensor([1.0])}, folder / "exit.safetensors")
+    third = "bert.encoder.layer.2."
+    own = {name.replace(third, "layer.0."): weight for name, weight in weights.items() if name.startswith(third)}
+    save_file({**tensors, **own, "layers": torch.tensor([1.0])}, folder / "exit.safetensors")
     return folder
 
 

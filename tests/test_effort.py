@@ -25,11 +25,13 @@ QUERY = "what does an assignment do?"
 
 @pytest.fixture(scope="module")
 def with_exit(make_model, tmp_path_factory) -> Callable[..., Path]:
-    """`with_exit(model_type)`: the folder of a model of three layers that has an exit after the first."""
+    """`with_exit(model_type)`: the folder of a model of three layers that has an exit after the first, or after a layer
+    of the exit's own that follows it: a copy of the model's third."""
 
-    def make(model_type: str = "xlm-roberta", layers: float = LAYERS, hidden: int = 32) -> Path:
+    def make(model_type: str = "xlm-roberta", layers: float = LAYERS, hidden: int = 32, own: int = 0) -> Path:
         folder = tmp_path_factory.mktemp("exit") / "model"
         shutil.copytree(make_model(model_type), folder)
+        weights = load_file(folder / "model.safetensors")
         seeded = torch.Generator().manual_seed(7)
         shapes = {
             "dense.weight": (hidden, hidden),
@@ -38,6 +40,10 @@ def with_exit(make_model, tmp_path_factory) -> Callable[..., Path]:
             "out.bias": (1,),
         }
         tensors = {name: 0.3 * torch.randn(shape, generator=seeded) for name, shape in shapes.items()}
+        prefix = f"{FAMILIES[model_type].prefix}encoder.layer.2."
+        for name in weights if own else ():
+            if name.startswith(prefix):
+                tensors[f"layer.0.{name.removeprefix(prefix)}"] = weights[name].half()
         save_file({**tensors, "layers": torch.tensor([float(layers)])}, folder / "exit.safetensors")
         return folder
 
@@ -46,8 +52,13 @@ def with_exit(make_model, tmp_path_factory) -> Callable[..., Path]:
 
 def cut_by_transformers(folder: Path) -> Path:
     """The model up to its exit, as a model of its own."""
-    model = transformers.AutoModelForSequenceClassification.from_pretrained(folder, num_hidden_layers=LAYERS)
-    family, head = FAMILIES[model.config.model_type], load_file(folder / "exit.safetensors")
+    head = load_file(folder / "exit.safetensors")
+    own = {name.removeprefix("layer.0."): tensor for name, tensor in head.items() if name.startswith("layer.")}
+    layers = LAYERS + bool(own)
+    model = transformers.AutoModelForSequenceClassification.from_pretrained(folder, num_hidden_layers=layers)
+    family = FAMILIES[model.config.model_type]
+    if own:
+        model.base_model.encoder.layer[LAYERS].load_state_dict(own)
     for part, name in (("dense", family.dense), ("out", family.out)):
         model.get_submodule(name).load_state_dict({kind: head[f"{part}.{kind}"] for kind in ("weight", "bias")})
     cut = folder.with_name("cut")
@@ -62,9 +73,11 @@ def logits(reranker: Reranker, texts: list[str], **options: object) -> dict[int,
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-@pytest.mark.parametrize("model_type", sorted(FAMILIES))
-def test_an_exit_is_the_model_cut_there(with_exit, real_texts, model_type, backend) -> None:
-    folder, texts = with_exit(model_type), real_texts[:40]
+@pytest.mark.parametrize(
+    ("model_type", "own"), [*((kind, 0) for kind in sorted(FAMILIES)), ("bert", 1), ("roberta", 1)]
+)
+def test_an_exit_is_the_model_cut_there(with_exit, real_texts, model_type, own, backend) -> None:
+    folder, texts = with_exit(model_type, own=own), real_texts[:40]
     options = {"backend": backend, "device": "cpu", "dtype": "fp32"}
     with (
         Reranker.from_pretrained(cut_by_transformers(folder), **{**options, "backend": "transformers"}) as cut,
@@ -200,7 +213,12 @@ def test_an_exit_of_nan_is_an_error(with_exit) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "message"), [({"hidden": 16}, "of another size"), ({"layers": 3}, "an exit after layer 3 of 3")]
+    ("change", "message"),
+    [
+        ({"hidden": 16}, "of another size"),
+        ({"layers": 3}, "an exit after layer 3 of 3"),
+        ({"layers": 2, "own": 1}, "an exit after layer 3 of 3"),
+    ],
 )
 def test_an_exit_that_does_not_fit_is_an_error(with_exit, change, message) -> None:
     with pytest.raises(BrokenModel, match=message):

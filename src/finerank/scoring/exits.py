@@ -1,11 +1,13 @@
-"""A model's early exit: a scoring head of its own after the first layers, in exit.safetensors beside the weights.
+"""A model's early exit: a scoring head after its first layers, in exit.safetensors beside the weights.
 
-It is the head of the model's last layer in form (`finerank.scoring.families`), in float32. Training makes it
-(`exit_layers`); `effort="fast"` sorts out with it what cannot reach the top.
+It is the head of the model's last layer in form (`finerank.scoring.families`), in float32, and may have layers of its
+own before it, which go on from the first ones where the model's next would. Training makes one (`exit_layers`);
+`effort="fast"` sorts out with it what cannot reach the top.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,11 +19,18 @@ from finerank.scoring.tensors import Tensors
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Exit:
-    """The head after `layers` layers: dense.weight [hidden, hidden], dense.bias [hidden], out.weight [1, hidden] and
-    out.bias [1], in this order."""
+    """What follows the first `shared` layers: `own` layers, layer.0 and so on in the file, and the head: dense.weight
+    [hidden, hidden], dense.bias [hidden], out.weight [1, hidden] and out.bias [1], in this order."""
 
-    layers: int
+    path: Path
+    shared: int
+    own: int
     head: Mapping[str, NDArray[np.float32]]
+
+    @property
+    def layers(self) -> int:
+        """All that a pair goes through."""
+        return self.shared + self.own
 
 
 def find_exit(files: ModelFiles) -> Exit | None:
@@ -32,12 +41,15 @@ def find_exit(files: ModelFiles) -> Exit | None:
     tensors = Tensors([path])
     hidden = config["hidden_size"]
     shapes = {"dense.weight": (hidden, hidden), "dense.bias": (hidden,), "out.weight": (1, hidden), "out.bias": (1,)}
-    head = {name: tensors[name][:] for name in shapes}
-    layers = int(tensors["layers"][:][0])
-    if any(head[name].shape != shape for name, shape in shapes.items()):
+    if any(tensors[name].shape != shape for name, shape in shapes.items()):
         raise BrokenModel(f"{path}: belongs to a model of another size; download the model's folder again, whole.")
-    if not all(np.isfinite(array).all() for array in head.values()):
+    head = {name: tensors[name][:] for name in shapes}
+    shared = int(tensors["layers"][:][0])
+    own = len({name.split(".")[1] for name in tensors.names() if name.startswith("layer.")})
+    if not all(np.isfinite(tensors[name][:]).all() for name in tensors.names()):
         raise BrokenModel(f"{path}: holds NaN or infinity; download it again.")
-    if not 0 < layers < config["num_hidden_layers"]:
-        raise BrokenModel(f"{path}: an exit after layer {layers} of {config['num_hidden_layers']}; download it again.")
-    return Exit(layers, head)
+    if not 0 < shared <= shared + own < config["num_hidden_layers"]:
+        raise BrokenModel(
+            f"{path}: an exit after layer {shared + own} of {config['num_hidden_layers']}; download it again."
+        )
+    return Exit(path, shared, own, head)

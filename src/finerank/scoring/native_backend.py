@@ -5,10 +5,9 @@ the default, products are exact sums of 16-bit integers, at twice the speed of f
 ms-marco-MiniLM-L-12-v2 move by less than 0.004. Needs no extra.
 """
 
-from collections.abc import Mapping
 from copy import copy
 from functools import partial
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +18,7 @@ from finerank.scoring.device import Device
 from finerank.scoring.exits import Exit
 from finerank.scoring.families import ACTIVATIONS, FAMILIES, checked_config, is_late
 from finerank.scoring.model_files import ModelFiles
-from finerank.scoring.native_weights import inner_chunk, packed_head, packed_weights
+from finerank.scoring.native_weights import Arrays, inner_chunk, packed_exit, packed_weights
 from finerank.scoring.processor import check_native, instruction_sets, usable_cpus
 from finerank.scoring.states import States, TextStates
 from finerank.scoring.tensors import Tensors
@@ -64,6 +63,7 @@ class NativeBackend:
         positions = tensors[f"{family.prefix}embeddings.position_embeddings.weight"].shape[0] - files.first_position
         _check_sizes(files, self._words.shape[0], positions, tensors[f"{family.out}.weight"].shape[0])
         int16 = device.precision == "int16"
+        self._pack_exit = partial(packed_exit, config, int16=int16)
         self._threads = threads or usable_cpus()
         self._late = is_late(config)
         try:
@@ -83,14 +83,15 @@ class NativeBackend:
             late=self._late,
         )
         self._layers = config["num_hidden_layers"]
-        self._open(self._arrays, self._layers)
+        self._open(self._arrays, self._layers, self._layers)
         self._kept = TextStates(passage_cache_mb)
         self._early: tuple[_native.Engine, TextStates] | None = None
-        """The layers after the early exit, if there is one, and the states that it left."""
+        """The layers that the early exit does not share, if there is one, and the states that it goes on from."""
 
-    def _open(self, arrays: Mapping[str, NDArray[Any]], layers: int) -> None:
-        self._engine = self._open_engine(dict(arrays), first=0, layers=layers)
-        self._head = self._open_engine(dict(arrays), first=layers, layers=layers) if self._late else self._engine
+    def _open(self, arrays: Arrays, kept: int, layers: int) -> None:
+        """With late interaction the states after `kept` layers are what is kept of a text."""
+        self._engine = self._open_engine(dict(arrays), first=0, layers=kept if self._late else layers)
+        self._head = self._open_engine(dict(arrays), first=kept, layers=layers) if self._late else self._engine
 
     def forward(self, batch: Batch) -> NDArray[np.float32]:
         try:
@@ -104,12 +105,12 @@ class NativeBackend:
 
     def shortened(self, early: Exit) -> Self:
         """The model up to its early exit; the weights are shared. With late interaction the whole model goes on from
-        where the exit left a text."""
+        the states of the layers that are both's."""
         short = copy(self)
-        short._open({**self._arrays, **dict(packed_head(*early.head.values()))}, early.layers)
+        short._open({**self._arrays, **self._pack_exit(early)}, early.shared, early.layers)
         if self._late:
             short._kept, short._early = TextStates(self._kept.megabytes), None
-            self._early = self._open_engine(dict(self._arrays), first=early.layers, layers=self._layers), short._kept
+            self._early = self._open_engine(dict(self._arrays), first=early.shared, layers=self._layers), short._kept
         return short
 
     def _compare(self, texts: Batch, pairs: NDArray[np.int32]) -> NDArray[np.float32]:
@@ -132,7 +133,7 @@ class NativeBackend:
         return states
 
     def _beginning(self, texts: Batch) -> "tuple[_native.Engine, States]":
-        """What reads these texts, and from what: where the early exit left them if it read them all, or their words."""
+        """What reads these texts, and from what: the states that the early exit kept if it read all, or their words."""
         if self._early:
             rest, left = self._early
             states = self._room(texts)

@@ -14,6 +14,8 @@ import time
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import IO, Any
 
@@ -21,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from finerank.errors import BrokenModel
+from finerank.scoring.exits import Exit
 from finerank.scoring.families import FAMILIES
 from finerank.scoring.model_files import ModelFiles
 from finerank.scoring.tensors import Tensors
@@ -89,60 +92,83 @@ def _key(files: ModelFiles, int16: bool) -> str:
 
 
 def _pack(files: ModelFiles, config: Mapping[str, Any], tensors: Tensors, int16: bool) -> Iterator[tuple[str, Any]]:
-    family = FAMILIES[config["model_type"]]
-    heads, layers = config["num_attention_heads"], config["num_hidden_layers"]
-    hidden, chunk = config["hidden_size"], inner_chunk(config["intermediate_size"])
-    width = padded(hidden)
+    family, hidden = FAMILIES[config["model_type"]], config["hidden_size"]
+    width, source = padded(hidden), _Source(files.name, tensors)
+    embeddings = f"{family.prefix}embeddings"
+    yield from source.norm("embeddings", f"{embeddings}.LayerNorm", hidden)
+    positions = tensors[f"{embeddings}.position_embeddings.weight"][files.first_position :]
+    yield "positions", _widened(positions[: files.usable_length], width, 1)
+    yield "types", _widened(tensors[f"{embeddings}.token_type_embeddings.weight"][:], width, 1)
+    for index in range(config["num_hidden_layers"]):
+        yield from _layer(f"layer.{index}", source, f"{family.prefix}encoder.layer.{index}", config, int16)
+        tensors.let_go()
+    yield from _head(
+        source.read(f"{family.dense}.weight", hidden, hidden),
+        source.read(f"{family.dense}.bias", hidden),
+        source.read(f"{family.out}.weight", 1, hidden),
+        source.read(f"{family.out}.bias", 1),
+    )
 
-    def read(name: str, *shape: int) -> Floats:
-        values = tensors[name][:]
+
+def packed_exit(config: Mapping[str, Any], early: Exit, *, int16: bool) -> Arrays:
+    """The arrays that an early exit has in place of the model's: its own layers, which follow the shared ones, and its
+    head."""
+    source = _Source(str(early.path), Tensors([early.path]))
+    layers = (
+        _layer(f"layer.{early.shared + index}", source, f"layer.{index}", config, int16) for index in range(early.own)
+    )
+    return dict(chain(*layers, _head(*early.head.values())))
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """Where the weights called `name` in an error come from."""
+
+    name: str
+    tensors: Tensors
+
+    def read(self, name: str, *shape: int) -> Floats:
+        values = self.tensors[name][:]
         if values.shape != shape:
-            raise BrokenModel(f"{files.name}: {name} is {list(values.shape)}, and config.json says {list(shape)}.")
+            raise BrokenModel(f"{self.name}: {name} is {list(values.shape)}, and config.json says {list(shape)}.")
         if not np.isfinite(values).all():
-            raise BrokenModel(f"{files.name}: {name} holds NaN or infinity; download it again.")
+            raise BrokenModel(f"{self.name}: {name} holds NaN or infinity; download it again.")
         return values
 
-    def norm(name: str, source: str) -> Iterator[tuple[str, Floats]]:
+    def norm(self, name: str, source: str, size: int) -> Iterator[tuple[str, Floats]]:
         for part in ("weight", "bias"):
-            yield f"{name}.{part}", _widened(read(f"{source}.{part}", hidden), width)
+            yield f"{name}.{part}", _widened(self.read(f"{source}.{part}", size), padded(size))
+
+
+def _layer(
+    name: str, source: _Source, there: str, config: Mapping[str, Any], int16: bool
+) -> Iterator[tuple[str, NDArray[Any]]]:
+    """The arrays of the layer that the source calls `there`."""
+    hidden, inner, heads = config["hidden_size"], config["intermediate_size"], config["num_attention_heads"]
+    width, read = padded(hidden), source.read
 
     def by_head(values: Floats) -> Floats:
         """The first axis, heads of `hidden / heads`, with every head padded."""
         split = values.reshape(heads, hidden // heads, *values.shape[1:])
         return _widened(split, padded(hidden // heads), 1).reshape(-1, *values.shape[1:])
 
-    embeddings = f"{family.prefix}embeddings"
-    yield from norm("embeddings", f"{embeddings}.LayerNorm")
-    positions = tensors[f"{embeddings}.position_embeddings.weight"][files.first_position :]
-    yield "positions", _widened(positions[: files.usable_length], width, 1)
-    yield "types", _widened(tensors[f"{embeddings}.token_type_embeddings.weight"][:], width, 1)
-    for index in range(layers):
-        source, name = f"{family.prefix}encoder.layer.{index}", f"layer.{index}"
-        inner = config["intermediate_size"]
-        parts = [f"{source}.attention.self.{part}" for part in ("query", "key", "value")]
-        weight = np.concatenate([by_head(read(f"{part}.weight", hidden, hidden)) for part in parts])
-        bias = np.concatenate([by_head(read(f"{part}.bias", hidden)) for part in parts])
-        yield from _linear(f"{name}.qkv", weight, bias, width, width, int16)
-        weight = by_head(np.ascontiguousarray(read(f"{source}.attention.output.dense.weight", hidden, hidden).T)).T
-        bias = read(f"{source}.attention.output.dense.bias", hidden)
-        yield from _linear(f"{name}.out", weight, bias, weight.shape[1], weight.shape[1], int16)
-        weight = read(f"{source}.intermediate.dense.weight", inner, hidden)
-        yield from _linear(f"{name}.up", weight, read(f"{source}.intermediate.dense.bias", inner), width, width, int16)
-        weight = read(f"{source}.output.dense.weight", hidden, inner)
-        bias = read(f"{source}.output.dense.bias", hidden)
-        yield from _linear(f"{name}.down", weight, bias, padded(inner), chunk, int16)
-        yield from norm(f"{name}.attention_norm", f"{source}.attention.output.LayerNorm")
-        yield from norm(f"{name}.norm", f"{source}.output.LayerNorm")
-        tensors.let_go()
-    yield from packed_head(
-        read(f"{family.dense}.weight", hidden, hidden),
-        read(f"{family.dense}.bias", hidden),
-        read(f"{family.out}.weight", 1, hidden),
-        read(f"{family.out}.bias", 1),
-    )
+    parts = [f"{there}.attention.self.{part}" for part in ("query", "key", "value")]
+    weight = np.concatenate([by_head(read(f"{part}.weight", hidden, hidden)) for part in parts])
+    bias = np.concatenate([by_head(read(f"{part}.bias", hidden)) for part in parts])
+    yield from _linear(f"{name}.qkv", weight, bias, width, width, int16)
+    weight = by_head(np.ascontiguousarray(read(f"{there}.attention.output.dense.weight", hidden, hidden).T)).T
+    bias = read(f"{there}.attention.output.dense.bias", hidden)
+    yield from _linear(f"{name}.out", weight, bias, weight.shape[1], weight.shape[1], int16)
+    weight = read(f"{there}.intermediate.dense.weight", inner, hidden)
+    yield from _linear(f"{name}.up", weight, read(f"{there}.intermediate.dense.bias", inner), width, width, int16)
+    weight = read(f"{there}.output.dense.weight", hidden, inner)
+    bias = read(f"{there}.output.dense.bias", hidden)
+    yield from _linear(f"{name}.down", weight, bias, padded(inner), inner_chunk(inner), int16)
+    yield from source.norm(f"{name}.attention_norm", f"{there}.attention.output.LayerNorm", hidden)
+    yield from source.norm(f"{name}.norm", f"{there}.output.LayerNorm", hidden)
 
 
-def packed_head(
+def _head(
     dense_weight: Floats, dense_bias: Floats, out_weight: Floats, out_bias: Floats
 ) -> Iterator[tuple[str, NDArray[Any]]]:
     """The arrays of a scoring head: dense [hidden, hidden] and [hidden], out [1, hidden] and [1]."""

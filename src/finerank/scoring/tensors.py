@@ -63,6 +63,10 @@ class Tensors:
             return tensor
         return Tensor(tensor.stored, tensor.kind, self[name + SCALE][:])
 
+    def names(self) -> list[str]:
+        """The tensors there are, but for scales."""
+        return [name for name in self._tensors if not name.endswith(SCALE)]
+
     def let_go(self) -> None:
         """Give back the memory of the pages read so far; they are read again when they are needed."""
         for mapped in self._maps:

@@ -282,6 +282,7 @@ class Layer:
 class Encoder:
     """Packed tokens to logits. The head runs in float32: half precision would round logits into ties."""
 
+    config: dict[str, Any]
     words: Tensor
     types: Tensor
     positions: Tensor
@@ -303,6 +304,7 @@ class Encoder:
         positions = weights(f"{embeddings}.position_embeddings.weight")[files.first_position :]
         _check_sizes(files, words, positions)
         return cls(
+            config=config,
             words=words,
             types=weights(f"{embeddings}.token_type_embeddings.weight"),
             positions=positions,
@@ -315,11 +317,11 @@ class Encoder:
         )
 
     def shortened(self, early: Exit) -> Self:
-        """The first layers, with the exit's head."""
-        device = self.out.weight.device
-        dense_weight, dense_bias, *out = (torch.tensor(array, device=device) for array in early.head.values())
-        layers = self.layers[: early.layers]
-        return replace(self, layers=layers, dense=Linear(dense_weight, dense_bias), out=Linear(*out))
+        """The first layers, with those and the head of the exit."""
+        weights = Weights((early.path,), self.words.device, self.words.dtype)
+        own = [Layer.load(weights, f"layer.{index}", self.config) for index in range(early.own)]
+        dense, out = (Linear.load(weights, name, dtype=torch.float32) for name in ("dense", "out"))
+        return replace(self, layers=[*self.layers[: early.shared], *own], dense=dense, out=out)
 
     def score(self, tokens: Tensor, layout: Layout) -> Tensor:
         """A cross-encoder's logits, float32 [pairs], of `tokens`: ids, types and positions, int32 [3, tokens]."""

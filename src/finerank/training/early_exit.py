@@ -41,12 +41,12 @@ class ExitHead(torch.nn.Module):
 
     @classmethod
     def begin(cls, model: Any, layers: int, files: ModelFiles) -> Self:  # noqa: ANN401 - transformers'
-        """The exit that the model has if it is after as many layers, else a copy of the head of the last layer."""
+        """The exit that the model has if it is a head after as many layers, else a copy of the last layer's."""
         family = FAMILIES[model.config.model_type]
         dense, out = (copy.deepcopy(model.get_submodule(name)) for name in (family.dense, family.out))
         head = cls(layers, dense, out, is_late(files.config))
         there = find_exit(files)
-        if there is not None and there.layers == layers:
+        if there is not None and there.shared == layers == there.layers:
             head.load_state_dict({name: torch.tensor(array) for name, array in there.head.items()})
         return head
 
