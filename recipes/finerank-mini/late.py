@@ -1,17 +1,16 @@
-"""multilingual-e5-small as a late-interaction reranker: its layers as they are, and heads fitted to lists.
+"""multilingual-e5-small as a late-interaction reranker: its layers as they are, and a head fitted to lists.
 
     python recipes/finerank-mini/late.py TRIMMED LISTS OUT
 
-TRIMMED is what trim.py made, LISTS what examples.py made. A head begins by comparing the encoder's vectors as they are,
-less their mean, and learns by InfoNCE over a list's own passages and over those of all lists of a step: without the
-latter it forgets how languages lie to each other. Another head becomes the early exit; from more lists it learns to
-order passages as the last one does.
+TRIMMED is what trim.py made, LISTS what examples.py made. The head begins by comparing the encoder's vectors as they
+are, less their mean, and learns by InfoNCE over a list's own passages and over those of all lists of a step:
+without the latter it forgets how languages lie to each other.
 """
 
 import argparse
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from pathlib import Path
@@ -26,41 +25,41 @@ from transformers import BertModel
 
 from finerank.training.examples import Example, read_examples
 
-EXIT = 4
+LAST = 12
 SHARPNESS = 30.0
 """The mean product of a token's vector with itself, at first."""
-RATES = {EXIT: 3e-4, 12: 1e-4}
-"""Of learning, of the vectors, by layer."""
+RATE = 1e-4
+"""Of learning, of the vectors."""
 WEIGHTS_RATE = 3e-3
 """Of the tokens' weights."""
 LISTS_PER_STEP = 16
 EPOCHS = 2
-FOLLOWING_RATE, FOLLOWING_EPOCHS = 1e-3, 4
 HELD_OUT = 200
 TOKENS, TOKENS_AT_ONCE = 160, 6000
 
 
-def states_of(trimmed: Path, texts: list[str]) -> dict[int, list[Tensor]]:
-    """The states [tokens, hidden] of each text after the layers that have a head, in bfloat16."""
-    model = BertModel.from_pretrained(trimmed, add_pooling_layer=False).eval()
-    tokenizer = Tokenizer.from_file(str(trimmed / "tokenizer.json"))
+def states_of(folder: Path, texts: list[str], layers: Sequence[int]) -> list[list[Tensor]]:
+    """For each of the layers the states [tokens, hidden] of each text after it, in bfloat16."""
+    model = BertModel.from_pretrained(folder, add_pooling_layer=False).eval()
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
     tokenizer.enable_truncation(TOKENS)
     ids = [encoding.ids for encoding in tokenizer.encode_batch(texts)]
-    found: dict[int, list[Tensor]] = {layer: [torch.empty(0)] * len(ids) for layer in RATES}
-    for group in _grouped([len(of) for of in ids]):
+    found = [[torch.empty(0)] * len(ids) for _ in layers]
+    for group in grouped([len(of) for of in ids]):
         rows = torch.nn.utils.rnn.pad_sequence(
             [torch.tensor(ids[place]) for place in group], batch_first=True, padding_value=model.config.pad_token_id
         )
         mask = (rows != model.config.pad_token_id).long()
         with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
             states = model(input_ids=rows, attention_mask=mask, output_hidden_states=True).hidden_states
-        for layer, kept in found.items():
+        for layer, kept in zip(layers, found, strict=True):
             for row, place in enumerate(group):
-                kept[place] = states[layer][row, : len(ids[place])].to(torch.bfloat16)
+                kept[place] = states[layer][row, : len(ids[place])].to(torch.bfloat16, copy=True)
     return found
 
 
-def _grouped(lengths: list[int]) -> Iterator[list[int]]:
+def grouped(lengths: list[int]) -> Iterator[list[int]]:
+    """Places of texts of like length, that are read together."""
     group: list[int] = []
     for place in sorted(range(len(lengths)), key=lengths.__getitem__):
         if group and lengths[place] * (len(group) + 1) > TOKENS_AT_ONCE:
@@ -87,14 +86,18 @@ class Head:
         size = len(mean)
         return cls(torch.eye(size) * scale, -mean * scale, torch.zeros(size), torch.zeros(1))
 
+    def vectors(self, states: Tensor) -> Tensor:
+        """What tokens are compared by."""
+        return states @ self.dense.T + self.dense_bias
+
     def scores(self, queries: list[Tensor], passages: list[Tensor]) -> Tensor:
         """[queries, passages]"""
-        vectors = torch.cat(passages).float() @ self.dense.T + self.dense_bias
+        vectors = self.vectors(torch.cat(passages).float())
         lengths = torch.tensor([len(passage) for passage in passages])
         rows = []
         for query in queries:
             x = query.float()
-            products = vectors @ (x @ self.dense.T + self.dense_bias).T
+            products = vectors @ self.vectors(x).T
             best = torch.segment_reduce(products.contiguous(), "max", lengths=lengths)
             rows.append(best @ torch.softmax(x @ self.out, 0))
         return torch.stack(rows) + self.out_bias
@@ -126,50 +129,28 @@ class Texts:
         return [self.states[first] for first, _ in spans], passages, list(pairwise(ends))
 
 
-Loss = Callable[[Tensor, list[int], list[tuple[int, int]]], Tensor]
-"""Of scores [queries, passages], which lists they are of, and which passages are each query's own."""
-
-
-def answers(scores: Tensor, lists: list[int], own: list[tuple[int, int]]) -> Tensor:
-    """InfoNCE, over a list's own passages and over all."""
+def answers(scores: Tensor, own: list[tuple[int, int]]) -> Tensor:
+    """InfoNCE of scores [queries, passages], over each query's own passages, (first, last), and over all."""
     alone = [-torch.log_softmax(row[begin:end], 0)[0] for row, (begin, end) in zip(scores, own, strict=True)]
     among = [-torch.log_softmax(row, 0)[begin] for row, (begin, _) in zip(scores, own, strict=True)]
     return torch.stack(alone + among).mean()
 
 
-def as_by(leader: Head, texts: Texts) -> Loss:
-    """Kullback-Leibler divergence from what `leader` makes of the same, over a list's own passages and over all."""
-
-    def loss(scores: Tensor, lists: list[int], own: list[tuple[int, int]]) -> Tensor:
-        with torch.no_grad():
-            wanted = leader.scores(*texts.take(lists)[:2])
-        rows = [(scores, wanted), *((scores[i, a:b], wanted[i, a:b]) for i, (a, b) in enumerate(own))]
-        return sum((_divergence(*row) for row in rows), torch.zeros(())) / len(lists)
-
-    return loss
-
-
-def _divergence(scores: Tensor, wanted: Tensor) -> Tensor:
-    given, target = torch.log_softmax(scores, -1), torch.log_softmax(wanted, -1)
-    return torch.nn.functional.kl_div(given, target, log_target=True, reduction="sum")
-
-
-def fit(head: Head, texts: Texts, lists: range, rate: float, loss_of: Loss, epochs: int) -> None:
+def fit(head: Head, texts: Texts, lists: range) -> None:
     parameters = [head.dense, head.dense_bias, head.out]
     for parameter in parameters:
         parameter.requires_grad_()
     optimizer = torch.optim.Adam(
-        [{"params": parameters[:2], "lr": rate}, {"params": parameters[2:], "lr": WEIGHTS_RATE}]
+        [{"params": parameters[:2], "lr": RATE}, {"params": parameters[2:], "lr": WEIGHTS_RATE}]
     )
-    steps = epochs * (len(lists) // LISTS_PER_STEP)
+    steps = EPOCHS * (len(lists) // LISTS_PER_STEP)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 - step / steps)
     rng, losses = np.random.default_rng(0), []
-    for _ in range(epochs):
+    for _ in range(EPOCHS):
         order = rng.permutation(lists).tolist()
         for first in range(0, len(order) - LISTS_PER_STEP + 1, LISTS_PER_STEP):
-            taken = order[first : first + LISTS_PER_STEP]
-            queries, passages, own = texts.take(taken)
-            loss = loss_of(head.scores(queries, passages), taken, own)
+            queries, passages, own = texts.take(order[first : first + LISTS_PER_STEP])
+            loss = answers(head.scores(queries, passages), own)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -202,31 +183,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name in ("trimmed", "lists", "out"):
         parser.add_argument(name, type=Path)
-    parser.add_argument("--count", type=int, default=1400, help="lists to fit the heads to")
-    parser.add_argument(
-        "--followed", type=int, default=4000, help="lists for the early exit to follow the last head on"
-    )
+    parser.add_argument("--count", type=int, default=1400, help="lists to fit the head to")
     options = parser.parse_args()
     torch.manual_seed(0)
     everything = list(read_examples(options.lists))
-    chosen = np.random.default_rng(0).permutation(len(everything))[: max(options.count + HELD_OUT, options.followed)]
+    chosen = np.random.default_rng(0).permutation(len(everything))[: options.count + HELD_OUT]
     lists = [everything[place] for place in chosen]
-    states = states_of(options.trimmed, [text for of in lists for text in (of.query, *of.passages)])
-    heads = {}
-    for layer, rate in RATES.items():
-        texts = Texts(lists, states[layer])
-        heads[layer] = Head.begin(torch.cat(states[layer][:600]).float())
-        fit(heads[layer], texts, range(options.count), rate, answers, EPOCHS)
-        calibrate(heads[layer], texts, range(options.count, options.count + HELD_OUT))
-    last = as_by(heads[12], Texts(lists, states[12]))
-    fit(heads[EXIT], Texts(lists, states[EXIT]), range(len(lists)), FOLLOWING_RATE, last, FOLLOWING_EPOCHS)
+    [states] = states_of(options.trimmed, [text for of in lists for text in (of.query, *of.passages)], [LAST])
+    texts = Texts(lists, states)
+    head = Head.begin(torch.cat(texts.states[:600]).float())
+    fit(head, texts, range(options.count))
+    calibrate(head, texts, range(options.count, options.count + HELD_OUT))
     options.out.mkdir(parents=True, exist_ok=True)
     weights = {f"bert.{name}": weight for name, weight in load_file(options.trimmed / "model.safetensors").items()}
-    at_end = heads[12].tensors()
     for part, name in (("dense", "bert.pooler.dense"), ("out", "classifier")):
-        weights |= {f"{name}.{kind}": at_end[f"{part}.{kind}"] for kind in ("weight", "bias")}
+        weights |= {f"{name}.{kind}": head.tensors()[f"{part}.{kind}"] for kind in ("weight", "bias")}
     save_file(weights, options.out / "model.safetensors", {"format": "pt"})
-    save_file({**heads[EXIT].tensors(), "layers": torch.tensor([float(EXIT)])}, options.out / "exit.safetensors")
     config = json.loads((options.trimmed / "config.json").read_text(encoding="utf-8"))
     config |= {"architectures": ["BertForLateInteraction"], "id2label": {"0": "LABEL_0"}, "finerank_max_length": 256}
     (options.out / "config.json").write_text(json.dumps(config, indent=1), encoding="utf-8")
