@@ -5,27 +5,24 @@ own before it, which go on from the first ones where the model's next would. Tra
 `effort="fast"` sorts out with it what cannot reach the top.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from finerank.errors import BrokenModel
 from finerank.scoring.model_files import EXIT_FILE, ModelFiles
 from finerank.scoring.tensors import Tensors
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True)
 class Exit:
-    """What follows the first `shared` layers: `own` layers, layer.0 and so on in the file, and the head: dense.weight
-    [hidden, hidden], dense.bias [hidden], out.weight [1, hidden] and out.bias [1], in this order."""
+    """What follows the first `shared` layers: `own` layers, layer.0 and so on in the file at `path`, and the head there:
+    dense.weight [hidden, hidden], dense.bias [hidden], out.weight [1, hidden] and out.bias [1]."""
 
     path: Path
     shared: int
     own: int
-    head: Mapping[str, NDArray[np.float32]]
 
     @property
     def layers(self) -> int:
@@ -38,18 +35,16 @@ def find_exit(files: ModelFiles) -> Exit | None:
     path, config = files.folder / EXIT_FILE, files.config
     if not path.is_file():
         return None
-    tensors = Tensors([path])
-    hidden = config["hidden_size"]
+    tensors, hidden = Tensors([path]), config["hidden_size"]
     shapes = {"dense.weight": (hidden, hidden), "dense.bias": (hidden,), "out.weight": (1, hidden), "out.bias": (1,)}
-    if any(tensors[name].shape != shape for name, shape in shapes.items()):
+    if any(tensors[name].shape != shape for name, shape in {**shapes, "layers": (1,)}.items()):
         raise BrokenModel(f"{path}: belongs to a model of another size; download the model's folder again, whole.")
-    head = {name: tensors[name][:] for name in shapes}
-    shared = int(tensors["layers"][:][0])
-    own = len({name.split(".")[1] for name in tensors.names() if name.startswith("layer.")})
     if not all(np.isfinite(tensors[name][:]).all() for name in tensors.names()):
         raise BrokenModel(f"{path}: holds NaN or infinity; download it again.")
+    shared = int(tensors["layers"][:][0])
+    own = len({name.split(".")[1] for name in tensors.names() if name.startswith("layer.")})
     if not 0 < shared <= shared + own < config["num_hidden_layers"]:
         raise BrokenModel(
             f"{path}: an exit after layer {shared + own} of {config['num_hidden_layers']}; download it again."
         )
-    return Exit(path, shared, own, head)
+    return Exit(path, shared, own)

@@ -102,12 +102,7 @@ def _pack(files: ModelFiles, config: Mapping[str, Any], tensors: Tensors, int16:
     for index in range(config["num_hidden_layers"]):
         yield from _layer(f"layer.{index}", source, f"{family.prefix}encoder.layer.{index}", config, int16)
         tensors.let_go()
-    yield from _head(
-        source.read(f"{family.dense}.weight", hidden, hidden),
-        source.read(f"{family.dense}.bias", hidden),
-        source.read(f"{family.out}.weight", 1, hidden),
-        source.read(f"{family.out}.bias", 1),
-    )
+    yield from _head(source, family.dense, family.out, hidden)
 
 
 def packed_exit(config: Mapping[str, Any], early: Exit, *, int16: bool) -> Arrays:
@@ -117,7 +112,7 @@ def packed_exit(config: Mapping[str, Any], early: Exit, *, int16: bool) -> Array
     layers = (
         _layer(f"layer.{early.shared + index}", source, f"layer.{index}", config, int16) for index in range(early.own)
     )
-    return dict(chain(*layers, _head(*early.head.values())))
+    return dict(chain(*layers, _head(source, "dense", "out", config["hidden_size"])))
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,14 +163,13 @@ def _layer(
     yield from source.norm(f"{name}.norm", f"{there}.output.LayerNorm", hidden)
 
 
-def _head(
-    dense_weight: Floats, dense_bias: Floats, out_weight: Floats, out_bias: Floats
-) -> Iterator[tuple[str, NDArray[Any]]]:
-    """The arrays of a scoring head: dense [hidden, hidden] and [hidden], out [1, hidden] and [1]."""
-    width = padded(len(dense_weight))
-    yield from _linear("dense", dense_weight, dense_bias, width, width, int16=False)
-    yield "out.weight", _widened(out_weight[0], width)
-    yield "out.bias", out_bias
+def _head(source: _Source, dense: str, out: str, hidden: int) -> Iterator[tuple[str, NDArray[Any]]]:
+    """The arrays of the scoring head that the source calls `dense` and `out`."""
+    width = padded(hidden)
+    weight, bias = source.read(f"{dense}.weight", hidden, hidden), source.read(f"{dense}.bias", hidden)
+    yield from _linear("dense", weight, bias, width, width, int16=False)
+    yield "out.weight", _widened(source.read(f"{out}.weight", 1, hidden)[0], width)
+    yield "out.bias", source.read(f"{out}.bias", 1)
 
 
 def _widened(values: Floats, size: int, axis: int = 0) -> Floats:

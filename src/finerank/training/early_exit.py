@@ -12,7 +12,7 @@ from finerank.scoring.model_files import EXIT_FILE, ModelFiles
 
 try:
     import torch
-    from safetensors.torch import save_file
+    from safetensors.torch import load_file, save_file
     from torch import Tensor
 
     from finerank.scoring.late import compare
@@ -47,7 +47,7 @@ class ExitHead(torch.nn.Module):
         head = cls(layers, dense, out, is_late(files.config))
         there = find_exit(files)
         if there is not None and there.shared == layers == there.layers:
-            head.load_state_dict({name: torch.tensor(array) for name, array in there.head.items()})
+            head.load_state_dict({name: tensor for name, tensor in load_file(there.path).items() if name != "layers"})
         return head
 
     def forward(self, hidden: Tensor, inputs: Mapping[str, Tensor]) -> Tensor:
