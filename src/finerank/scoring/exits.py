@@ -17,7 +17,7 @@ from finerank.scoring.tensors import Tensors
 
 @dataclass(frozen=True, slots=True)
 class Exit:
-    """What follows the first `shared` layers: `own` layers, layer.0 and so on in the file at `path`, and the head there:
+    """What follows the first `shared` layers, in the file at `path`: `own` layers, layer.0 and so on, and the head:
     dense.weight [hidden, hidden], dense.bias [hidden], out.weight [1, hidden] and out.bias [1]."""
 
     path: Path
