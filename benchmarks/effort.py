@@ -1,6 +1,6 @@
 """What effort="fast" saves and what it costs, by language: operations, and nDCG@10 against every candidate scored.
 
-    python -m benchmarks.effort --data FOLDER_OF_BEIR_SETS --questions 5 --docs docs/guide.md
+    python -m benchmarks.effort --data FOLDER_OF_BEIR_SETS --questions 25 --docs docs/guide.md
 
 `--kept` tries other parts of the candidates than the product's own. Scores are kept in the folder `--work`: a run that
 was stopped goes on from there.
@@ -113,7 +113,7 @@ def main() -> None:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.effort", description=__doc__)
     parser.add_argument("--data", type=Path, nargs="+", required=True, help="judged sets, or folders of them")
-    parser.add_argument("--questions", type=int, default=5, help="questions a set, drawn at random")
+    parser.add_argument("--questions", type=int, default=25, help="questions a set, drawn at random")
     parser.add_argument("--top-n", type=int, default=10)
     parser.add_argument("--kept", type=float, nargs="+", help="parts of the candidates that the look leaves")
     parser.add_argument("--model", help="a model with an early exit; the default model unless given")
