@@ -212,32 +212,30 @@ void attend_head(const Model& model, const Batch& batch, int pair, int head, Scr
   }
 }
 
-// One query row, as the last layer has it: nothing is packed, all in fp32. `q` and `ctx` are [attention].
-inline void attend_first(const Model& model, const Batch& batch, int pair, const float* q, float* ctx,
+// One head of one query row, as the last layer has it: nothing is packed, all in fp32. `q` is the head's own
+// [head_width], `ctx` the row's [attention].
+inline void attend_first(const Model& model, const Batch& batch, int pair, int head, const float* q, float* ctx,
                          Scratch& scratch) {
-  const int start = batch.starts[pair], count = batch.starts[pair + 1] - start;
+  const int start = batch.starts[pair], count = batch.starts[pair + 1] - start, total = padded(count);
   const int width = model.head_width;
   const Floats unit = all(kLog2E / __builtin_sqrtf(static_cast<float>(model.head)));
-  for (int head = 0; head < model.heads; ++head, q += width, ctx += width) {
-    const float* keys = projected(model, batch, model.heads + head, start);
-    const float* values = projected(model, batch, 2 * model.heads + head, start);
-    const int total = padded(count);
-    for (int key = 0; key < total; ++key) {
-      Floats dot = all(0.0f);
-      const float* source = keys + static_cast<long>(key < count ? key : count - 1) * width;
-      for (int i = 0; i < width; i += kLanes) dot = fma(load(q + i), load(source + i), dot);
-      scratch.scores[key] = sum(dot);
-    }
-    const Floats top = all(largest_of(scratch.scores, total));
-    Floats whole = all(0.0f);
-    exponentials(scratch.scores, unit, top, 0, total, count, whole, scratch.scores);
-    const Floats share = all(1.0f / sum(whole));
-    for (int i = 0; i < width; i += kLanes) {
-      Floats value = all(0.0f);
-      for (int key = 0; key < count; ++key)
-        value = fma(all(scratch.scores[key]), load(values + static_cast<long>(key) * width + i), value);
-      store(ctx + i, mul(value, share));
-    }
+  const float* keys = projected(model, batch, model.heads + head, start);
+  const float* values = projected(model, batch, 2 * model.heads + head, start);
+  for (int key = 0; key < total; ++key) {
+    Floats dot = all(0.0f);
+    const float* source = keys + static_cast<long>(key < count ? key : count - 1) * width;
+    for (int i = 0; i < width; i += kLanes) dot = fma(load(q + i), load(source + i), dot);
+    scratch.scores[key] = sum(dot);
+  }
+  const Floats top = all(largest_of(scratch.scores, total));
+  Floats whole = all(0.0f);
+  exponentials(scratch.scores, unit, top, 0, total, count, whole, scratch.scores);
+  const Floats share = all(1.0f / sum(whole));
+  for (int i = 0; i < width; i += kLanes) {
+    Floats value = all(0.0f);
+    for (int key = 0; key < count; ++key)
+      value = fma(all(scratch.scores[key]), load(values + static_cast<long>(key) * width + i), value);
+    store(ctx + static_cast<long>(head) * width + i, mul(value, share));
   }
 }
 

@@ -1,7 +1,7 @@
 // The stages of a pass: enter, then for each layer attention (a head of a pair is a part) and the rest (a block of rows
 // is a part), and for a cross-encoder's last layer a group of pairs, for late interaction a pair. Within a stage threads
-// take the next part there is; between stages they meet. What a part computes does not depend on who computes it or how
-// the rows were divided.
+// take the next part there is; between stages they meet. A batch of one block goes by columns (columns.h). What a part
+// computes does not depend on who computes it or how the rows and columns were divided.
 #include "forward.h"
 
 #include <algorithm>
@@ -94,6 +94,7 @@ void Workspace::fit(const Model& model, const Batch& batch, int threads) {
       x_ = carver.take<float>(tokens * width);
       qkv_ = carver.take<float>(tokens * 3 * attention);
       ctx_ = carver.take<float>(tokens * attention);
+      inner_ = carver.take<float>(std::min<std::size_t>(tokens, kBlockRows) * model.inner);
       return carver.used();
     };
     activations_ = take(carve(Carver()));
@@ -115,7 +116,7 @@ void Workspace::fit(const Model& model, const Batch& batch, int threads) {
 }
 
 Batch Workspace::bind(Batch batch) const {
-  batch.x = x_, batch.qkv = qkv_, batch.ctx = ctx_;
+  batch.x = x_, batch.qkv = qkv_, batch.ctx = ctx_, batch.inner = inner_;
   return batch;
 }
 
@@ -130,8 +131,6 @@ void forward(const Model& model, const Kernels& kernels, Batch unbound, int thre
 
   run_team(threads, [&](Team& team, int thread) {
     Scratch& scratch = workspace.scratch(thread);
-    const int rows = block_rows(tokens, team.size()), blocks = (tokens + rows - 1) / rows;
-    const int group = std::min(kBlockRows, (pairs + team.size() - 1) / team.size());
     int stage = 0;
     auto share = [&](int parts, auto compute) {
       for (int part; (part = taken[stage].fetch_add(1, std::memory_order_relaxed)) < parts;) compute(part);
@@ -142,30 +141,54 @@ void forward(const Model& model, const Kernels& kernels, Batch unbound, int thre
     auto note = [&](double Profile::*stage_seconds) {
       if (profile && thread == 0) profile->*stage_seconds += seconds_since(last);
     };
-    share(blocks, [&](int block) {
-      kernels.enter(model, batch, block * rows, std::min(tokens, (block + 1) * rows), scratch);
-    });
-    note(&Profile::enter);
-    for (int layer = model.first; layer < (model.late ? model.layers : model.layers - 1); ++layer) {
-      share(pairs * model.heads, [&](int part) {
-        kernels.attend(model, batch, part / model.heads, part % model.heads, scratch);
-      });
-      note(&Profile::attend);
+    auto by_rows = [&] {
+      const int rows = block_rows(tokens, team.size()), blocks = (tokens + rows - 1) / rows;
       share(blocks, [&](int block) {
-        const int first = block * rows, last = std::min(tokens, first + rows);
-        if (layer < model.layers - 1)
-          kernels.pass(model, batch, layer, first, last, scratch);
-        else
-          kernels.leave(model, batch, first, last, scratch);
+        kernels.enter(model, batch, block * rows, std::min(tokens, (block + 1) * rows), scratch);
       });
-      note(&Profile::pass);
-    }
-    if (model.late)
-      share(batch.matches, [&](int match) { kernels.compare(model, batch, match); });
-    else
+      note(&Profile::enter);
+      for (int layer = model.first; layer < (model.late ? model.layers : model.layers - 1); ++layer) {
+        share(pairs * model.heads, [&](int part) {
+          kernels.attend(model, batch, part / model.heads, part % model.heads, scratch);
+        });
+        note(&Profile::attend);
+        share(blocks, [&](int block) {
+          const int first = block * rows, last = std::min(tokens, first + rows);
+          if (layer < model.layers - 1)
+            kernels.pass(model, batch, layer, first, last, scratch);
+          else
+            kernels.leave(model, batch, first, last, scratch);
+        });
+        note(&Profile::pass);
+      }
+      if (model.late) return;
+      const int group = std::min(kBlockRows, (pairs + team.size() - 1) / team.size());
       share((pairs + group - 1) / group, [&](int part) {
         kernels.finish(model, batch, part * group, std::min(pairs, (part + 1) * group), scratch);
       });
+    };
+    auto by_columns = [&] {
+      const Part part{thread, team.size()};
+      for (int layer = model.first; layer < model.layers; ++layer) {
+        kernels.project_heads(model, batch, layer, part, scratch);
+        note(layer == model.first ? &Profile::enter : &Profile::pass);
+        kernels.attend_heads(model, batch, layer, part, scratch);
+        team.meet();
+        note(&Profile::attend);
+        for (auto columns : {kernels.add_columns, kernels.up_columns, kernels.down_columns}) {
+          columns(model, batch, layer, part, scratch);
+          team.meet();
+        }
+        note(&Profile::pass);
+      }
+      kernels.end_rows(model, batch, part, scratch);
+      team.meet();
+    };
+    if (team.size() > 1 && tokens <= kBlockRows && model.first < model.layers)
+      by_columns();
+    else
+      by_rows();
+    if (model.late) share(batch.matches, [&](int match) { kernels.compare(model, batch, match); });
     note(&Profile::finish);
   });
 }

@@ -28,7 +28,7 @@ class Workspace {
   Memory activations_;
   std::vector<Memory> memories_;
   std::vector<Scratch> scratches_;
-  float *x_ = nullptr, *qkv_ = nullptr, *ctx_ = nullptr;
+  float *x_ = nullptr, *qkv_ = nullptr, *ctx_ = nullptr, *inner_ = nullptr;
 };
 
 // Seconds spent in each stage by the first thread: entering, attention, rows, the last layer and the head.

@@ -64,19 +64,20 @@ void attend_with(const Model& model, const Batch& batch, int layer, int first, i
             projected(model, batch, head, first), model.head_width);
 }
 
-inline void embed(const Model& model, const Batch& batch, int token, int position) {
-  float* x = batch.x + static_cast<long>(token) * model.width;
-  const float* place = model.positions + static_cast<long>(position) * model.width;
-  const float* type = model.types + static_cast<long>(batch.types[token]) * model.width;
-  for (int i = 0; i < model.width; i += kLanes) store(x + i, add(add(load(x + i), load(type + i)), load(place + i)));
-  normalise(x, model.hidden, model.width, model.embedding_norm, model.eps, x);
-}
-
-inline void place_word(const Model& model, const Batch& batch, int token) {
-  float* x = batch.x + static_cast<long>(token) * model.width;
-  const float* word = batch.words + static_cast<long>(token) * model.hidden;
-  __builtin_memcpy(x, word, sizeof(float) * static_cast<std::size_t>(model.hidden));
-  for (int i = model.hidden; i < model.width; ++i) x[i] = 0.0f;
+// Rows [first, last) as they come: words with their places, normed, or another model's states. They go to `x`.
+inline void begin(const Model& model, const Batch& batch, int first, int last, float* x) {
+  int pair = 0;
+  for (int token = first; token < last; ++token, x += model.width) {
+    while (batch.starts[pair + 1] <= token) ++pair;
+    __builtin_memcpy(x, batch.words + static_cast<long>(token) * model.hidden,
+                     sizeof(float) * static_cast<std::size_t>(model.hidden));
+    for (int i = model.hidden; i < model.width; ++i) x[i] = 0.0f;
+    if (model.first > 0) continue;
+    const float* place = model.positions + static_cast<long>(token - batch.starts[pair]) * model.width;
+    const float* type = model.types + static_cast<long>(batch.types[token]) * model.width;
+    for (int i = 0; i < model.width; i += kLanes) store(x + i, add(add(load(x + i), load(type + i)), load(place + i)));
+    normalise(x, model.hidden, model.width, model.embedding_norm, model.eps, x);
+  }
 }
 
 // What rows are compared by, in fp32 whatever the precision.
@@ -88,13 +89,7 @@ inline void compare_by(const Model& model, const Batch& batch, int first, int ro
 
 template <class P>
 void enter(const Model& model, const Batch& batch, int first, int last, Scratch& scratch) {
-  int pair = 0;
-  while (batch.starts[pair + 1] <= first) ++pair;
-  for (int token = first; token < last; ++token) {
-    while (batch.starts[pair + 1] <= token) ++pair;
-    place_word(model, batch, token);
-    if (model.first == 0) embed(model, batch, token, token - batch.starts[pair]);
-  }
+  begin(model, batch, first, last, batch.x + static_cast<long>(first) * model.width);
   if (model.first < model.layers)
     attend_with<P>(model, batch, model.first, first, last - first, scratch);
   else
@@ -132,25 +127,29 @@ void finish(const Model& model, const Batch& batch, int first, int last, Scratch
   const Rows<P> inputs = prepared(P{}, scratch.x, width, rows, width, scratch.narrow, scratch.row_scale);
   project(inputs, rows, layer.qkv, 0, attention, scratch.q, attention);
   for (int r = 0; r < rows; ++r)
-    attend_first(model, batch, first + r, scratch.q + static_cast<long>(r) * attention,
-                 scratch.ctx + static_cast<long>(r) * attention, scratch);
+    for (int head = 0; head < model.heads; ++head)
+      attend_first(model, batch, first + r, head, scratch.q + static_cast<long>(r) * attention + head * model.head_width,
+                   scratch.ctx + static_cast<long>(r) * attention, scratch);
   add_attended<P>(model, layer, scratch.ctx, scratch.x, rows, scratch);
   feed_forward<P>(model, layer, scratch.x, rows, scratch);
   score(model, scratch.x, rows, batch.logits + first, scratch);
 }
 
+// Rows [first, last) past the last layer to whoever asks for them.
+inline void hand_over(const Model& model, const Batch& batch, int first, int last) {
+  if (batch.matches) compare_by(model, batch, first, last - first);
+  for (long row = first; batch.states && row < last; ++row)
+    __builtin_memcpy(batch.states + row * model.hidden, batch.x + row * model.width,
+                     sizeof(float) * static_cast<std::size_t>(model.hidden));
+}
+
 template <class P>
 void leave(const Model& model, const Batch& batch, int first, int last, Scratch& scratch) {
-  const int width = model.width, rows = last - first;
-  float* x = batch.x + static_cast<long>(first) * width;
+  float* x = batch.x + static_cast<long>(first) * model.width;
   const Layer& layer = model.layer[model.layers - 1];
-  add_attended<P>(model, layer, batch.ctx + static_cast<long>(first) * model.attention, x, rows, scratch);
-  feed_forward<P>(model, layer, x, rows, scratch);
-  if (batch.matches) compare_by(model, batch, first, rows);
-  if (!batch.states) return;
-  for (int r = 0; r < rows; ++r)
-    __builtin_memcpy(batch.states + static_cast<long>(first + r) * model.hidden, x + static_cast<long>(r) * width,
-                     sizeof(float) * static_cast<std::size_t>(model.hidden));
+  add_attended<P>(model, layer, batch.ctx + static_cast<long>(first) * model.attention, x, last - first, scratch);
+  feed_forward<P>(model, layer, x, last - first, scratch);
+  hand_over(model, batch, first, last);
 }
 
 inline float dot(const float* a, const float* b, int width) {
