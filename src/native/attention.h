@@ -212,8 +212,8 @@ void attend_head(const Model& model, const Batch& batch, int pair, int head, Scr
   }
 }
 
-// One head of one query row, as the last layer has it: nothing is packed, all in fp32. `q` is the head's own
-// [head_width], `ctx` the row's [attention].
+// One head of one query row, as the last layer has it: nothing is packed, all in fp32. `q` and `ctx` are the head's
+// [head_width].
 inline void attend_first(const Model& model, const Batch& batch, int pair, int head, const float* q, float* ctx,
                          Scratch& scratch) {
   const int start = batch.starts[pair], count = batch.starts[pair + 1] - start, total = padded(count);
@@ -235,7 +235,7 @@ inline void attend_first(const Model& model, const Batch& batch, int pair, int h
     Floats value = all(0.0f);
     for (int key = 0; key < count; ++key)
       value = fma(all(scratch.scores[key]), load(values + static_cast<long>(key) * width + i), value);
-    store(ctx + static_cast<long>(head) * width + i, mul(value, share));
+    store(ctx + i, mul(value, share));
   }
 }
 

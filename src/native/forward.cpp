@@ -1,7 +1,8 @@
 // The stages of a pass: enter, then for each layer attention (a head of a pair is a part) and the rest (a block of rows
-// is a part), and for a cross-encoder's last layer a group of pairs, for late interaction a pair. Within a stage threads
-// take the next part there is; between stages they meet. A batch of one block goes by columns (columns.h). What a part
-// computes does not depend on who computes it or how the rows and columns were divided.
+// is a part), and for a cross-encoder's last layer a group of pairs, for late interaction a pair. A batch of one block goes
+// by columns (columns.h): a part is a slice of them. Threads take the next part there is, and go on to the next stage when
+// all parts are done, whoever did them: one that the system keeps from running holds up nobody but with a part in hand.
+// What a part computes does not depend on who computes it or how the rows and columns were divided.
 #include "forward.h"
 
 #include <algorithm>
@@ -94,7 +95,9 @@ void Workspace::fit(const Model& model, const Batch& batch, int threads) {
       x_ = carver.take<float>(tokens * width);
       qkv_ = carver.take<float>(tokens * 3 * attention);
       ctx_ = carver.take<float>(tokens * attention);
-      inner_ = carver.take<float>(std::min<std::size_t>(tokens, kBlockRows) * model.inner);
+      const std::size_t rows = std::min<std::size_t>(tokens, kBlockRows);
+      middle_ = carver.take<float>(rows * width);
+      inner_ = carver.take<float>(rows * model.inner);
       return carver.used();
     };
     activations_ = take(carve(Carver()));
@@ -116,80 +119,107 @@ void Workspace::fit(const Model& model, const Batch& batch, int threads) {
 }
 
 Batch Workspace::bind(Batch batch) const {
-  batch.x = x_, batch.qkv = qkv_, batch.ctx = ctx_, batch.inner = inner_;
+  batch.x = x_, batch.qkv = qkv_, batch.ctx = ctx_, batch.middle = middle_, batch.inner = inner_;
   return batch;
 }
 
+namespace {
+
+// One thread's way through a pass.
+class Walk {
+ public:
+  Walk(const Model& model, const Kernels& kernels, const Batch& batch, int threads, std::vector<Stage>& stages,
+       Scratch& scratch, Profile* profile)
+      : model_(model), kernels_(kernels), batch_(batch), threads_(threads), stage_(stages.data()), scratch_(scratch),
+        profile_(profile) {}
+
+  void by_rows() {
+    const int tokens = batch_.tokens, pairs = batch_.pairs;
+    const int rows = block_rows(tokens, threads_), blocks = (tokens + rows - 1) / rows;
+    share(blocks, [&](int block) {
+      kernels_.enter(model_, batch_, block * rows, std::min(tokens, (block + 1) * rows), scratch_);
+    });
+    note(&Profile::enter);
+    for (int layer = model_.first; layer < (model_.late ? model_.layers : model_.layers - 1); ++layer) {
+      share(pairs * model_.heads, [&](int part) {
+        kernels_.attend(model_, batch_, part / model_.heads, part % model_.heads, scratch_);
+      });
+      note(&Profile::attend);
+      share(blocks, [&](int block) {
+        const int first = block * rows, last = std::min(tokens, first + rows);
+        if (layer < model_.layers - 1)
+          kernels_.pass(model_, batch_, layer, first, last, scratch_);
+        else
+          kernels_.leave(model_, batch_, first, last, scratch_);
+      });
+      note(&Profile::pass);
+    }
+    if (model_.late) return;
+    const int group = std::min(kBlockRows, (pairs + threads_ - 1) / threads_);
+    share((pairs + group - 1) / group, [&](int part) {
+      kernels_.finish(model_, batch_, part * group, std::min(pairs, (part + 1) * group), scratch_);
+    });
+  }
+
+  void by_columns() {
+    scratch_.held = -1;
+    for (int layer = model_.first; layer < model_.layers; ++layer) {
+      share(threads_, [&](int part) {
+        kernels_.project_heads(model_, batch_, layer, {part, threads_}, scratch_);
+        note(layer == model_.first ? &Profile::enter : &Profile::pass);
+        kernels_.attend_heads(model_, batch_, layer, {part, threads_}, scratch_);
+      });
+      note(&Profile::attend);
+      for (auto columns : {kernels_.add_columns, kernels_.up_columns, kernels_.down_columns})
+        share(threads_, [&](int part) { columns(model_, batch_, layer, {part, threads_}, scratch_); });
+      note(&Profile::pass);
+    }
+    share(threads_, [&](int part) { kernels_.end_rows(model_, batch_, {part, threads_}, scratch_); });
+  }
+
+  void compare() {
+    share(batch_.matches, [&](int match) { kernels_.compare(model_, batch_, match); });
+  }
+
+  void note(double Profile::*stage_seconds) {
+    if (profile_) profile_->*stage_seconds += seconds_since(last_);
+  }
+
+ private:
+  template <class Compute>
+  void share(int parts, Compute compute) {
+    int done = 0;
+    for (int part; (part = stage_->take()) < parts; ++done) compute(part);
+    stage_++->finish(done, parts);
+  }
+
+  const Model& model_;
+  const Kernels& kernels_;
+  const Batch& batch_;
+  const int threads_;
+  Stage* stage_;
+  Scratch& scratch_;
+  Profile* profile_;
+  Clock::time_point last_ = Clock::now();
+};
+
+}  // namespace
+
 void forward(const Model& model, const Kernels& kernels, Batch unbound, int threads, Workspace& workspace,
              Profile* profile) {
-  const int tokens = unbound.tokens, pairs = unbound.pairs;
-  threads = std::max(1, std::min(threads, (tokens + 7) / 8));
+  threads = std::max(1, std::min(threads, (unbound.tokens + 7) / 8));
   workspace.fit(model, unbound, threads);
   const Batch batch = workspace.bind(unbound);
-  const int stages = 2 * model.layers + 2;
-  std::vector<std::atomic<int>> taken(stages);
+  std::vector<Stage> stages(4 * model.layers + 3);
 
-  run_team(threads, [&](Team& team, int thread) {
-    Scratch& scratch = workspace.scratch(thread);
-    int stage = 0;
-    auto share = [&](int parts, auto compute) {
-      for (int part; (part = taken[stage].fetch_add(1, std::memory_order_relaxed)) < parts;) compute(part);
-      ++stage;
-      team.meet();
-    };
-    Clock::time_point last = Clock::now();
-    auto note = [&](double Profile::*stage_seconds) {
-      if (profile && thread == 0) profile->*stage_seconds += seconds_since(last);
-    };
-    auto by_rows = [&] {
-      const int rows = block_rows(tokens, team.size()), blocks = (tokens + rows - 1) / rows;
-      share(blocks, [&](int block) {
-        kernels.enter(model, batch, block * rows, std::min(tokens, (block + 1) * rows), scratch);
-      });
-      note(&Profile::enter);
-      for (int layer = model.first; layer < (model.late ? model.layers : model.layers - 1); ++layer) {
-        share(pairs * model.heads, [&](int part) {
-          kernels.attend(model, batch, part / model.heads, part % model.heads, scratch);
-        });
-        note(&Profile::attend);
-        share(blocks, [&](int block) {
-          const int first = block * rows, last = std::min(tokens, first + rows);
-          if (layer < model.layers - 1)
-            kernels.pass(model, batch, layer, first, last, scratch);
-          else
-            kernels.leave(model, batch, first, last, scratch);
-        });
-        note(&Profile::pass);
-      }
-      if (model.late) return;
-      const int group = std::min(kBlockRows, (pairs + team.size() - 1) / team.size());
-      share((pairs + group - 1) / group, [&](int part) {
-        kernels.finish(model, batch, part * group, std::min(pairs, (part + 1) * group), scratch);
-      });
-    };
-    auto by_columns = [&] {
-      const Part part{thread, team.size()};
-      for (int layer = model.first; layer < model.layers; ++layer) {
-        kernels.project_heads(model, batch, layer, part, scratch);
-        note(layer == model.first ? &Profile::enter : &Profile::pass);
-        kernels.attend_heads(model, batch, layer, part, scratch);
-        team.meet();
-        note(&Profile::attend);
-        for (auto columns : {kernels.add_columns, kernels.up_columns, kernels.down_columns}) {
-          columns(model, batch, layer, part, scratch);
-          team.meet();
-        }
-        note(&Profile::pass);
-      }
-      kernels.end_rows(model, batch, part, scratch);
-      team.meet();
-    };
-    if (team.size() > 1 && tokens <= kBlockRows && model.first < model.layers)
-      by_columns();
+  run_team(threads, [&](int size, int thread) {
+    Walk walk(model, kernels, batch, size, stages, workspace.scratch(thread), thread ? nullptr : profile);
+    if (1 < size && size <= model.heads && batch.tokens <= kBlockRows && model.first < model.layers)
+      walk.by_columns();
     else
-      by_rows();
-    if (model.late) share(batch.matches, [&](int match) { kernels.compare(model, batch, match); });
-    note(&Profile::finish);
+      walk.by_rows();
+    if (model.late) walk.compare();
+    walk.note(&Profile::finish);
   });
 }
 

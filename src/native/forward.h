@@ -28,10 +28,11 @@ class Workspace {
   Memory activations_;
   std::vector<Memory> memories_;
   std::vector<Scratch> scratches_;
-  float *x_ = nullptr, *qkv_ = nullptr, *ctx_ = nullptr, *inner_ = nullptr;
+  float *x_ = nullptr, *qkv_ = nullptr, *ctx_ = nullptr, *middle_ = nullptr, *inner_ = nullptr;
 };
 
-// Seconds spent in each stage by the first thread: entering, attention, rows, the last layer and the head.
+// Seconds spent in each stage by the first thread: entering, attention, rows, the last layer and the head (by columns
+// the head alone).
 struct Profile {
   double enter = 0, attend = 0, pass = 0, finish = 0;
 };

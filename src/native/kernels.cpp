@@ -3,13 +3,19 @@
 
 #include "columns.h"
 
+namespace {
+
+template <class P>
+constexpr finerank::Kernels kKernels = {
+    .enter = enter<P>, .attend = attend_head<P>, .pass = pass<P>, .finish = finish<P>, .leave = leave<P>,
+    .compare = compare, .project_heads = project_heads<P>, .attend_heads = attend_heads<P>,
+    .add_columns = add_columns<P>, .up_columns = up_columns<P>, .down_columns = down_columns<P>, .end_rows = end_rows,
+    .products_alone = products_alone<P>};
+
+}  // namespace
+
 namespace finerank {
 
-#define FINERANK_KERNELS(P)                                                                                         \
-  {enter<P>, attend_head<P>, pass<P>, finish<P>, leave<P>, compare, project_heads<P>, attend_heads<P>, add_columns<P>, \
-   up_columns<P>, down_columns<P>, end_rows, products_alone<P>}
-
-extern const Kernels FINERANK_INT16 = FINERANK_KERNELS(Int16);
-extern const Kernels FINERANK_FP32 = FINERANK_KERNELS(Fp32);
+extern constinit const Kernels FINERANK_INT16 = kKernels<Int16>, FINERANK_FP32 = kKernels<Fp32>;
 
 }  // namespace finerank

@@ -71,7 +71,7 @@ struct Batch {
   float* x;       // [tokens][width], the residual stream
   float* qkv;     // [3 * heads][tokens][head_width]: what a head attends with lies together; at last what is compared
   float* ctx;     // [tokens][attention]
-  float* inner;   // [at most kBlockRows][inner], for a batch that goes by columns
+  float *middle, *inner;  // [at most kBlockRows][width] and [inner], for a batch that goes by columns
   float* logits;  // [pairs], or [matches]
   float* states;  // [tokens][hidden], of late interaction after the last layer; null where nobody asks
 };
@@ -84,7 +84,8 @@ struct Scratch {
   float* row_scale;            // [kBlockRows]
   float* inner_scale;          // [kBlockRows]
   float* sum;                  // [kBlockRows][width], what goes into the second norm
-  float* x;                    // [kBlockRows][width], for the last layer, and for all where a batch goes by columns
+  float* x;                    // [kBlockRows][width], for the last layer, and for all where a batch goes by columns,
+  int held = -1;               // where it says what `x` holds
   float* q;                    // [kBlockRows][attention], for the last layer
   float* ctx;                  // [kBlockRows][attention], for the last layer
   void* keys;                  // packed as a Linear of head_width -> keys
@@ -95,12 +96,13 @@ struct Scratch {
   float* share_scale;          // [chunks of keys][kQueryRows]
 };
 
-// One thread's part of heads, rows or columns.
-struct Part {
+// One of so many equal parts of the heads, columns or rows.
+struct Slice {
   int index, of;
 };
 
-// One instruction set in one precision. Each call computes its part alone, so that the parts run on any thread.
+// One instruction set in one precision. Each call computes its part alone, so that the parts run on any thread; only
+// attend_heads has to follow project_heads on the same.
 struct Kernels {
   // Rows [first, last): embeddings, their norm, and what the first layer attends with.
   void (*enter)(const Model&, const Batch&, int first, int last, Scratch&);
@@ -114,11 +116,10 @@ struct Kernels {
   void (*leave)(const Model&, const Batch&, int first, int last, Scratch&);
   // The logit of one match.
   void (*compare)(const Model&, const Batch&, int match);
-  // A layer by columns (columns.h): threads meet after all of these but the first, as one attends with what it projected.
-  using ByColumns = void (*)(const Model&, const Batch&, int layer, Part, Scratch&);
+  // A layer by columns (columns.h), and some of the rows past the last layer.
+  using ByColumns = void (*)(const Model&, const Batch&, int layer, Slice, Scratch&);
   ByColumns project_heads, attend_heads, add_columns, up_columns, down_columns;
-  // And a part of the rows past the last layer.
-  void (*end_rows)(const Model&, const Batch&, Part, Scratch&);
+  void (*end_rows)(const Model&, const Batch&, Slice, Scratch&);
   // Nothing but products, for as many tiles: returns the operations, for a benchmark to set the others' against.
   double (*products_alone)(int tiles);
 };

@@ -65,7 +65,7 @@ void attend_with(const Model& model, const Batch& batch, int layer, int first, i
 }
 
 // Rows [first, last) as they come: words with their places, normed, or another model's states. They go to `x`.
-inline void begin(const Model& model, const Batch& batch, int first, int last, float* x) {
+inline void read_in(const Model& model, const Batch& batch, int first, int last, float* x) {
   int pair = 0;
   for (int token = first; token < last; ++token, x += model.width) {
     while (batch.starts[pair + 1] <= token) ++pair;
@@ -89,7 +89,7 @@ inline void compare_by(const Model& model, const Batch& batch, int first, int ro
 
 template <class P>
 void enter(const Model& model, const Batch& batch, int first, int last, Scratch& scratch) {
-  begin(model, batch, first, last, batch.x + static_cast<long>(first) * model.width);
+  read_in(model, batch, first, last, batch.x + static_cast<long>(first) * model.width);
   if (model.first < model.layers)
     attend_with<P>(model, batch, model.first, first, last - first, scratch);
   else
@@ -129,7 +129,7 @@ void finish(const Model& model, const Batch& batch, int first, int last, Scratch
   for (int r = 0; r < rows; ++r)
     for (int head = 0; head < model.heads; ++head)
       attend_first(model, batch, first + r, head, scratch.q + static_cast<long>(r) * attention + head * model.head_width,
-                   scratch.ctx + static_cast<long>(r) * attention, scratch);
+                   scratch.ctx + static_cast<long>(r) * attention + head * model.head_width, scratch);
   add_attended<P>(model, layer, scratch.ctx, scratch.x, rows, scratch);
   feed_forward<P>(model, layer, scratch.x, rows, scratch);
   score(model, scratch.x, rows, batch.logits + first, scratch);

@@ -9,21 +9,19 @@
 
 namespace finerank {
 
-// What the threads of a team share: where to wait for each other.
-class Team {
+// A stage of a pass, in parts.
+class Stage {
  public:
-  explicit Team(int size) : size_(size) {}
-  int size() const { return size_; }
-  // Returns when all of the team have come here.
-  void meet();
+  // The next part: the stage's, or beyond them when all are taken.
+  int take() { return taken_.fetch_add(1, std::memory_order_relaxed); }
+  // To be called when there are none left to take: returns when all `parts` are done, of which the caller did `done`.
+  void finish(int done, int parts);
 
  private:
-  const int size_;
-  std::atomic<int> arrived_{0};
-  std::atomic<unsigned> meetings_{0};
+  std::atomic<int> taken_{0}, done_{0};
 };
 
-// Runs work(team, thread) on up to `threads` threads, the caller's among them; on fewer if the system has no more.
-void run_team(int threads, const std::function<void(Team&, int)>& work);
+// Runs work(size, thread) on up to `threads` threads, the caller's among them; on fewer if the system has no more.
+void run_team(int threads, const std::function<void(int, int)>& work);
 
 }  // namespace finerank

@@ -204,7 +204,19 @@ def test_texts_of_which_the_early_exit_read_a_part_are_read_from_the_beginning(l
 def test_a_logit_does_not_depend_on_its_company_or_the_threads(late, pairs):
     together = logits(late, pairs, threads=2)
     assert np.array_equal(together, logits(late, pairs[::-1], threads=1)[::-1])
-    assert np.array_equal(together[:5], [logits(late, [pair])[0] for pair in pairs[:5]])
+    for threads in (1, 2, 3):
+        assert np.array_equal(together[:5], [logits(late, [pair], threads=threads)[0] for pair in pairs[:5]])
+
+
+@NATIVE
+def test_an_early_exits_logit_does_not_depend_on_the_threads(late, pairs):
+    def looked(threads: int, some: list[tuple[str, str]]) -> list[float]:
+        with Reranker.from_pretrained(late, device="cpu", effort="fast", threads=threads) as fast:
+            encoded = [pair for query, passage in some for pair in fast.encode(query, [passage]).pairs]
+            return fast.first_look.scorer.score(encoded).logits.tolist()
+
+    whole = looked(1, pairs)
+    assert [looked(threads, pairs[:1]) for threads in (1, 2, 3)] == [whole[:1]] * 3
 
 
 def test_int8_exports_rank_alike(late, tmp_path, pairs):

@@ -129,6 +129,12 @@ def test_any_size_is_computed_by_every_instruction_set(make_model, tmp_path, siz
     backend = opened(files, precision, instruction_set=instruction_set)
     pairs = random_pairs(files)
     assert_same_order(logits_of(backend, pairs), by_transformers(folder, pairs), TOLERANCE[precision])
+    for short in (pairs[13:16], pairs[-3:]):  # 48 tokens, the most that go by columns; and pairs of one and two
+        by_rows, *by_columns = (
+            opened(files, precision, threads, instruction_set=instruction_set).forward(Batch.of(short)).tolist()
+            for threads in (1, 2, 3, 4)
+        )
+        assert by_columns == [by_rows] * 3
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
@@ -166,7 +172,7 @@ def test_a_logit_is_the_same_to_the_last_bit_in_any_company_on_any_number_of_thr
         backend = opened(files, precision, threads, instruction_set=instruction_set)
         assert backend.forward(Batch.of(pairs)).tolist() == expected
         assert backend.forward(Batch.of(pairs[::-1])).tolist() == expected[::-1]
-        for few in (slice(3, 4), slice(3, 5), slice(3, 8), slice(-3, None)):
+        for few in (slice(3, 4), slice(3, 5), slice(3, 8), slice(13, 16), slice(-3, None)):
             assert backend.forward(Batch.of(pairs[few])).tolist() == expected[few]
 
 
