@@ -1,8 +1,8 @@
 """A comparison as a table for people and as JSON for the record.
 
-    python -m benchmarks.report RESULT.json
+    python -m benchmarks.report RESULT.json [LATER.json ...]
 
-sets the README's two tables from one run.
+sets the README's two tables; a workload that was measured again later, of every system, is the later run's.
 """
 
 import argparse
@@ -164,8 +164,12 @@ def _readme_row(name: str, row: Result) -> list[str]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("result", type=Path)
-    systems = json.loads(parser.parse_args().result.read_text(encoding="utf-8"))["systems"]
+    parser.add_argument("results", type=Path, nargs="+", metavar="RESULT.json")
+    first, *later = (json.loads(path.read_text(encoding="utf-8"))["systems"] for path in parser.parse_args().results)
+    systems = {
+        name: {**row, "workloads": row["workloads"] | {k: v for run in later for k, v in run[name]["workloads"].items()}}
+        for name, row in first.items()
+    }
     put_table(ROOT / "README.md", "speed", readme_table(systems))
     put_table(ROOT / "README.md", "ratios", readme_ratios(systems))
 
