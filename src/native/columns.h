@@ -1,5 +1,4 @@
-// A short batch, of one block of rows, through a layer by columns: a thread makes some of the columns of a product, for all
-// rows.
+// A short batch, of one block of rows, through a layer by columns: a thread makes some columns of a product, for all rows.
 //
 // By rows every thread reads all weights, and with few rows that, not the arithmetic, is what a pass waits for; here each
 // weight is read by one thread. What a row needs whole (its norm, its scale) each thread makes for itself, into its
@@ -47,7 +46,8 @@ inline void hold_input(const Model& model, const Batch& batch, int layer, bool f
     if (layer == model.first)
       read_in(model, batch, token, token + 1, x);
     else
-      normalise(batch.x + static_cast<long>(token) * width, model.hidden, width, model.layer[layer - 1].norm, model.eps, x);
+      normalise(batch.x + static_cast<long>(token) * width, model.hidden, width, model.layer[layer - 1].norm, model.eps,
+                x);
   }
 }
 

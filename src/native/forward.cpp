@@ -1,8 +1,8 @@
 // The stages of a pass: enter, then for each layer attention (a head of a pair is a part) and the rest (a block of rows
 // is a part), and for a cross-encoder's last layer a group of pairs, for late interaction a pair. A batch of one block goes
-// by columns (columns.h): a part is a slice of them. Threads take the next part there is, and go on to the next stage when
-// all parts are done, whoever did them: one that the system keeps from running holds up nobody but with a part in hand.
-// What a part computes does not depend on who computes it or how the rows and columns were divided.
+// by columns (columns.h): a part is a slice of them. Threads take the next part there is, and go on when all parts of a
+// stage are done, whoever did them: one that the system keeps from running holds up nobody but with a part in hand. What a
+// part computes does not depend on who computes it or how the rows and columns were divided.
 #include "forward.h"
 
 #include <algorithm>

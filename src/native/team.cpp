@@ -2,7 +2,6 @@
 
 #include <immintrin.h>
 
-#include <memory>
 #include <system_error>
 #include <thread>
 #include <vector>
