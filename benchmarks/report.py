@@ -165,11 +165,10 @@ def _readme_row(name: str, row: Result) -> list[str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("results", type=Path, nargs="+", metavar="RESULT.json")
-    first, *later = (json.loads(path.read_text(encoding="utf-8"))["systems"] for path in parser.parse_args().results)
-    systems = {
-        name: {**row, "workloads": row["workloads"] | {k: v for run in later for k, v in run[name]["workloads"].items()}}
-        for name, row in first.items()
-    }
+    systems, *later = (json.loads(path.read_text(encoding="utf-8"))["systems"] for path in parser.parse_args().results)
+    for run in later:
+        for name, row in run.items():
+            systems[name]["workloads"] |= row["workloads"]
     put_table(ROOT / "README.md", "speed", readme_table(systems))
     put_table(ROOT / "README.md", "ratios", readme_ratios(systems))
 
