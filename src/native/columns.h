@@ -10,7 +10,7 @@
 //   up               middle           inner = gelu(up(norm(middle)))
 //   down             middle, inner    x = norm(middle) + down(inner)
 //
-// `x` is here what the norm at a layer's end is still to be made of, at first the words. In a cross-encoder's last layer
+// `x` is here a layer's result before its last norm, and for the first layer the words. In a cross-encoder's last layer
 // the rows of all but keys and values are the first tokens of the pairs.
 #pragma once
 
@@ -61,7 +61,7 @@ inline void hold_middle(const Model& model, const Batch& batch, int layer, Scrat
               scratch.x + row * model.width);
 }
 
-// What some heads attend with, and then their attention, by the same thread.
+// What some heads attend with; attend_heads is the rest of this part.
 template <class P>
 void project_heads(const Model& model, const Batch& batch, int layer, Slice slice, Scratch& scratch) {
   const int width = model.width, head_width = model.head_width, heads = model.heads;

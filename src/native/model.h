@@ -101,8 +101,8 @@ struct Slice {
   int index, of;
 };
 
-// One instruction set in one precision. Each call computes its part alone, so that the parts run on any thread; only
-// attend_heads has to follow project_heads on the same.
+// One instruction set in one precision. Each call computes its part alone, so that the parts run on any thread;
+// attend_heads is the rest of the part that project_heads began.
 struct Kernels {
   // Rows [first, last): embeddings, their norm, and what the first layer attends with.
   void (*enter)(const Model&, const Batch&, int first, int last, Scratch&);
