@@ -23,6 +23,8 @@ from finerank.serving.service import RerankService
 logger = logging.getLogger("finerank")
 
 NATIVE = "native"
+STREAMED = (NATIVE, "ollama")
+"""Dialects whose paths stream finerank's own events on request."""
 DEGRADED = "x-finerank-degraded"
 
 
@@ -44,9 +46,9 @@ class RankEndpoint:
                 body = await read_body(request, visit.enter_context(self._gate.enter()), self._service.settings)
                 value = decode_json(body)
                 exchange.dialect, dialect = dialect_for(self._path, value, request.headers.get("x-finerank-dialect"))
-                requests = tuple(self._tagged(request, one) for one in dialect.parse(value))
+                requests = tuple(self._completed(request, exchange, one) for one in dialect.parse(value))
                 self._log_text(exchange, requests)
-                if exchange.dialect == NATIVE and "text/event-stream" in request.headers.get("accept", ""):
+                if exchange.dialect in STREAMED and "text/event-stream" in request.headers.get("accept", ""):
                     return self._stream(request, exchange, requests, visit.pop_all())
                 answers = await unless_hung_up(request, self._answer(request, exchange, requests))
                 return _answered(exchange, dialect, answers)
@@ -69,10 +71,13 @@ class RankEndpoint:
             watch=progress.watch if progress else None,
         )
 
-    def _tagged(self, request: Request, one: RerankRequest) -> RerankRequest:
+    def _completed(self, request: Request, exchange: Exchange, one: RerankRequest) -> RerankRequest:
+        """With the tag of the header, and without the server's threshold where the API is not finerank's own: clients
+        of other servers expect a score for every document."""
         header = request.headers.get("x-finerank-tag", "").encode("latin-1").decode("utf-8", "replace")
         tag = one.tag or header
-        return replace(one, tag=tag[:64] if tag else None)
+        threshold = one.threshold if exchange.dialect == NATIVE else 0.0
+        return replace(one, tag=tag[:64] if tag else None, threshold=threshold)
 
     def _log_text(self, exchange: Exchange, requests: tuple[RerankRequest, ...]) -> None:
         if self._service.settings.log_text:
@@ -112,6 +117,7 @@ def refuse(service: RerankService, dialect: Dialect, error: Exception) -> Respon
 def problem(service: RerankService, error: Exception) -> Problem:
     """What the caller is told of an exception; monitoring counts it, and the log has it if it is our failure."""
     told = problem_of(error)
+    told = replace(told, message=service.models.hide_paths(told.message))
     service.monitor.refused(told.kind)
     if told.kind == "failed":
         logger.error("scoring failed", exc_info=error)

@@ -14,9 +14,9 @@ class RerankRequest:
 
     `model` as the caller wrote it. `max_passage_tokens`: cut each passage to so many tokens. `max_length`: cut each
     pair to so many. `truncate` False: refuse a pair that would be cut. `chunk`: score long documents in passages; None
-    is the server's setting. `tag`: the caller's name for this kind of request, for ranking health. The last four say
-    what the answer holds: the first `top_n` results (None: all), the documents' text, logits in the place of scores,
-    results below the server's threshold.
+    is the server's setting. `tag`: the caller's name for this kind of request, for ranking health. The rest says what
+    the answer holds: the first `top_n` results (None: all), the documents, and whether as strings too, logits instead
+    of scores, and only results with a score of at least `threshold` (None: the server's).
     """
 
     query: str
@@ -30,8 +30,9 @@ class RerankRequest:
     tag: str | None = None
     top_n: int | None = None
     return_documents: bool = False
+    return_texts: bool = False
     raw_scores: bool = False
-    below_threshold: bool = False
+    threshold: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +47,8 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class ModelInfo:
-    """What other servers' clients ask of a model before they use it. `created`: when it was loaded, in Unix seconds."""
+    """What other servers' clients ask of a model before they use it. `created`: when it was loaded, in Unix seconds.
+    `aliases`: its other names."""
 
     name: str
     device: str = "cpu"
@@ -57,6 +59,7 @@ class ModelInfo:
     max_requests: int = 512
     version: str = ""
     created: int = 0
+    aliases: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from itertools import pairwise
 
 from finerank.effort import Shortlist
 from finerank.encoded import EncodedRequest
-from finerank.errors import DeadlineExceeded, InvalidInput, RequestTooLarge
+from finerank.errors import DeadlineExceeded, InvalidInput, InvalidSetting, RequestTooLarge
 from finerank.explain import Explanation
 from finerank.monitoring.monitor import Monitor
 from finerank.ranking import Document, RankedDocument, Ranking, Usage
@@ -143,7 +143,7 @@ class RerankService:
         own = replace(scores, logits=scores.logits[part], cached=scores.cached[part])
         ranking = reranker.ranking(job, own, threshold=0.0, seconds=seconds)
         self.monitor.ranked(ranking, len(job.documents), request.tag)
-        threshold = 0.0 if request.below_threshold else reranker.settings.threshold or 0.0
+        threshold = reranker.settings.threshold or 0.0 if request.threshold is None else request.threshold
         results = tuple(result for result in ranking if result.score >= threshold)[: request.top_n]
         device = reranker.device
         return Answer(request, replace(ranking, results=results), device.name, device.precision)
@@ -163,7 +163,7 @@ class RerankService:
             raise error
         self.monitor.refused(kind)
         logger.warning("failed open", extra={"error": str(error)})
-        reason = f"not reranked, this is the order given: {error}"
+        reason = f"not reranked, this is the order given: {self.models.hide_paths(str(error))}"
         name = self.models.named(requests[0].model).name
         return [Answer(request, _unranked(request, name, reason)) for request in requests]
 
@@ -245,14 +245,26 @@ class Encoded:
 
 
 def _encode(reranker: Reranker, request: RerankRequest) -> EncodedRequest:
-    job = reranker.encode(
-        request.query,
-        request.documents,
-        instruction=request.instruction,
-        max_length=request.max_length,
-        max_passage_tokens=request.max_passage_tokens,
-        long_documents=None if request.chunk is None else ("chunk" if request.chunk else "truncate"),
-    )
+    _check_length(reranker, request.max_length)
+    chunk = request.chunk
+    if chunk is None and request.max_length is not None:
+        chunk = False  # the request asks for a cut
+    try:
+        job = reranker.encode(
+            request.query,
+            request.documents,
+            instruction=request.instruction,
+            max_length=request.max_length,
+            max_passage_tokens=request.max_passage_tokens,
+            long_documents=None if chunk is None else ("chunk" if chunk else "truncate"),
+        )
+    except InvalidSetting as error:
+        if request.max_length is None:
+            raise
+        raise InvalidInput(
+            f"truncate_prompt_tokens is {request.max_length}, which leaves no room for a query and a passage; ask "
+            "for more"
+        ) from error
     if not request.truncate:
         cut = next((index for index, pair in enumerate(job.pairs) if pair.truncated), None)
         if cut is not None:
@@ -261,6 +273,15 @@ def _encode(reranker: Reranker, request: RerankRequest) -> EncodedRequest:
                 "tokens, and the request forbids to cut it; shorten it, or allow truncation"
             )
     return job
+
+
+def _check_length(reranker: Reranker, max_length: int | None) -> None:
+    """Raises `InvalidInput` for a `truncate_prompt_tokens` that the model cannot follow; vLLM refuses it too."""
+    if max_length is not None and max_length > reranker.max_length:
+        raise InvalidInput(
+            f"truncate_prompt_tokens is {max_length}, more than the {reranker.max_length} tokens the model reads; ask "
+            "for fewer, or for -1, which is the model's length"
+        )
 
 
 def _explain_all(

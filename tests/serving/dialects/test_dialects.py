@@ -34,7 +34,7 @@ def bodies(draw, name):
     body = {}
     for field in draw(st.sets(st.sampled_from(sorted(fields)))) | set(DIALECTS[name].EXAMPLE):
         usual = DIALECTS[name].EXAMPLE.get(field, None)
-        texts = field in ("documents", "texts", "text_2")
+        texts = field in ("documents", "texts", "text_2", "passages", "input")
         body[field] = draw(st.just(usual) | (TEXTS if texts else VALUES))
     return body
 
@@ -90,7 +90,8 @@ def test_unknown_fields_are_ignored(name):
 def test_texts_are_not_copied(name):
     dialect = DIALECTS[name]
     texts = ["long " * 100, "longer " * 100]
-    body = dict.fromkeys(("documents", "texts", "text_2"), texts) | {"query": "reset?", "text_1": "reset?"}
+    body = dict.fromkeys(("documents", "texts", "text_2", "passages", "input"), texts)
+    body |= {"query": "reset?", "text_1": "reset?"}
     if name != "vllm_score":
         del body["text_2"]
     else:
@@ -109,13 +110,26 @@ def test_requests_and_answers_are_described(name):
 @pytest.mark.parametrize(
     ("path", "body", "name"),
     [
-        ("/api/rerank", {}, "native"),
-        ("/v2/rerank", {"documents": ["a"]}, "cohere"),
-        ("/v2/rerank", {"documents": ["a"], "truncate_prompt_tokens": 128}, "vllm"),
+        ("/finerank/v1/rerank", {}, "native"),
+        ("/finerank/v1/rerank", {"model": "bge"}, "native"),
+        ("/api/rerank", {"documents": ["a"]}, "native"),
+        ("/api/rerank", {"model": "bge", "documents": ["a"]}, "ollama"),
+        ("/api/rerank", {"model": "bge", "documents": ["a"], "top_n": 1}, "ollama"),
+        ("/api/rerank", {"model": "bge", "documents": ["a"], "return_documents": False}, "native"),
+        ("/api/rerank", {"model": "bge", "documents": ["a"], "tag": "faq"}, "native"),
+        ("/v2/rerank", {"documents": ["a"]}, "superset_v2"),
+        ("/v2/rerank", {"documents": ["a"], "truncate_prompt_tokens": 128}, "superset_v2"),
         ("/v1/rerank", {"documents": ["a"], "top_n": 1}, "superset"),
-        ("/v1/rerank", {"documents": ["a"], "top_k": None}, "voyage"),
-        ("/v1/rerank", {"documents": ["a"], "truncation": True}, "voyage"),
-        ("/v1/rerank", {"documents": ["a"], "rank_fields": ["a"]}, "cohere_v1"),
+        ("/v1/rerank", {"documents": ["a"], "top_k": 1}, "superset"),
+        ("/v1/rerank", {"documents": ["a"], "truncation": True}, "superset"),
+        ("/v1/rerank", {"documents": ["a"], "rank_fields": ["a"]}, "superset"),
+        ("/v1/rerank", {"documents": ["a"], "texts": None}, "superset"),
+        ("/v1/rerank", {"texts": ["a"]}, "tei"),
+        ("/v1/rerank", {"passages": [{"text": "a"}]}, "nvidia"),
+        ("/rerank", {"input": ["a"]}, "mixedbread"),
+        ("/v1/reranking", {"input": ["a"]}, "mixedbread"),
+        ("/v1/ranking", {"passages": [{"text": "a"}]}, "nvidia"),
+        ("/v1/retrieval/{name}/reranking", {"passages": [{"text": "a"}]}, "nvidia"),
         ("/rerank", {"documents": ["a"]}, "superset"),
         ("/rerank", {"texts": ["a"]}, "tei"),
         ("/reranking", {"documents": ["a"]}, "llamacpp"),
@@ -127,7 +141,7 @@ def test_requests_and_answers_are_described(name):
         ("/llamacpp/rerank", {"texts": ["a"]}, "llamacpp_texts"),
         ("/rerank", None, "superset"),
         ("/rerank", ["texts"], "superset"),
-        ("/v2/rerank", None, "cohere"),
+        ("/v2/rerank", None, "superset_v2"),
     ],
 )
 def test_path_and_body_say_the_dialect(path, body, name):

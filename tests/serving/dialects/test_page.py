@@ -23,6 +23,9 @@ NAMES = {
     "vLLM": "vllm",
     "llama.cpp": "llamacpp",
     "Xinference": "xinference",
+    "NVIDIA": "nvidia",
+    "Mixedbread": "mixedbread",
+    "Ollama": "ollama",
 }
 KINDS = ("invalid", "unauthorized", "too_large", "overloaded", "failed", "unavailable", "timeout")
 

@@ -2,8 +2,10 @@ import pytest
 
 from finerank.errors import InvalidInput
 from finerank.ranking import Document
-from finerank.serving.dialects import superset
+from finerank.serving.dialects import jina, superset, vllm, xinference
 from finerank.serving.request import Problem, RerankRequest
+
+TOKENS = {"input_tokens": 20, "output_tokens": 0}
 
 
 def test_the_fields_of_all_are_read():
@@ -54,9 +56,75 @@ def test_an_answer_has_the_fields_of_all(answer_to):
             {"index": 0, "relevance_score": 0.5, "document": {"text": "a"}},
             {"index": 1, "relevance_score": 0.2689414213699951, "document": {"text": "b"}},
         ],
+        "data": [{"index": 0, "relevance_score": 0.5}, {"index": 1, "relevance_score": 0.2689414213699951}],
         "usage": {"prompt_tokens": 20, "total_tokens": 20},
-        "meta": {"api_version": {"version": "1"}, "billed_units": {"search_units": 1}},
+        "meta": {"api_version": {"version": "1"}, "billed_units": {"search_units": 1}, "tokens": TOKENS},
     }
+
+
+def test_voyages_list_has_strings_if_documents_are_asked_for(answer_to):
+    body = {"query": "reset?", "documents": ["a", {"text": "b", "page": 4}], "return_documents": True}
+    answer = superset.render([answer_to(superset.parse(body)[0], [0.0, -1.0])], "id-1")
+    assert [row["document"] for row in answer["data"]] == ["a", "b"]
+    assert [row["document"] for row in answer["results"]] == [{"text": "a"}, {"text": "b", "page": 4}]
+    assert [row["index"] for row in answer["data"]] == [row["index"] for row in answer["results"]]
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"top_k": 1}, {"top_n": 1}),
+        ({"top_k": 1, "top_n": 2}, {"top_n": 2}),
+        ({"top_k": None}, {}),
+        ({"truncation": False}, {"truncate": False}),
+        ({"truncation": None}, {}),
+        ({"raw_scores": None}, {}),
+    ],
+)
+def test_voyages_options_are_read(options, expected):
+    (request,) = superset.parse({"query": "reset?", "documents": ["a", "b"], **options})
+    documents = (Document("a"), Document("b"))
+    assert request == RerankRequest("reset?", documents, **{"return_documents": True, **expected})
+
+
+def test_rank_fields_are_joined():
+    documents = [{"title": "Reset", "body": "Hold the button."}, "a string"]
+    (request,) = superset.parse({"query": "q", "documents": documents, "rank_fields": ["title", "body"]})
+    assert [document.text for document in request.documents] == ["Reset\nHold the button.", "a string"]
+
+
+@pytest.mark.parametrize(
+    ("document", "text"),
+    [
+        ({"content": [{"type": "text", "text": "a"}]}, "a"),
+        ({"content": [{"type": "text", "text": "a"}, {"text": "b"}]}, "a\nb"),
+        ({"content": "a"}, "a"),
+        ({"text": "a", "content": [{"type": "text", "text": "b"}]}, "a"),
+    ],
+)
+@pytest.mark.parametrize("dialect", [superset, jina, xinference, vllm], ids=lambda dialect: dialect.__name__)
+def test_content_in_parts_is_read(dialect, document, text):
+    if dialect is vllm and "text" in document:
+        pytest.skip("vLLM has no text beside content")
+    (request,) = dialect.parse({"query": {"content": [{"type": "text", "text": "q"}]}, "documents": ["x", document]})
+    assert (request.query, request.documents[1].text) == ("q", text)
+
+
+@pytest.mark.parametrize(
+    ("document", "message"),
+    [
+        ({"content": [{"type": "image_url", "image_url": {"url": "x"}}]}, "documents[1].content: must be parts of"),
+        ({"content": []}, "documents[1].content: must be parts of type text"),
+        ({"content": 3}, "documents[1].content is 3; it must be a string or a list"),
+        ({"content": [{"type": "text", "text": 3}]}, "documents[1].content[0] is 3; it must be a string"),
+        ({"image": "x"}, "documents[1].text is missing; only text is ranked"),
+        ({"text": 3}, "documents[1].text is 3; it must be a string"),
+    ],
+)
+def test_an_object_that_is_no_text_is_named(document, message):
+    with pytest.raises(InvalidInput) as raised:
+        superset.parse({"query": "reset?", "documents": ["a", document]})
+    assert str(raised.value).startswith(message)
 
 
 @pytest.mark.parametrize("change", [{"top_n": -1}, {"truncate_prompt_tokens": 0}, {"documents": []}, {"query": 3}])

@@ -2,7 +2,7 @@ import pytest
 
 from finerank.errors import InvalidInput
 from finerank.ranking import Document
-from finerank.serving.dialects import dialect_for, superset, vllm
+from finerank.serving.dialects import superset, vllm
 from finerank.serving.request import Problem, RerankRequest
 
 
@@ -42,7 +42,6 @@ def test_a_request_is_read():
 def test_logits_are_asked_for_by_every_name_it_has_had(name):
     (request,) = vllm.parse({"query": "q", "documents": ["a"], name: False})
     assert request.raw_scores
-    assert dialect_for("/v2/rerank", {"query": "q", "documents": ["a"], name: False})[0] == "vllm"
     (shared,) = superset.parse({"query": "q", "documents": ["a"], name: False})
     assert shared.raw_scores
 
@@ -77,10 +76,9 @@ def test_an_answer_is_written(answer_to):
         ({"max_tokens_per_query": 9}, "max_tokens_per_query is 9; it must be at most 0"),
         (
             {"documents": ["a", {"content": [{"type": "image_url", "image_url": {"url": "x"}}]}]},
-            "documents[1].content: must be one part of type text",
+            "documents[1].content: must be parts of type text",
         ),
-        ({"query": {"content": []}}, "query.content: must be one part of type text"),
-        ({"query": {"content": 2 * part("a")["content"]}}, "query.content: must be one part of type text"),
+        ({"query": {"content": []}}, "query.content: must be parts of type text"),
         ({"documents": []}, "documents is empty"),
     ],
 )

@@ -11,8 +11,12 @@ from finerank.serving.dialects import (
     jina,
     llamacpp,
     llamacpp_texts,
+    mixedbread,
     native,
+    nvidia,
+    ollama,
     superset,
+    superset_v2,
     tei,
     vllm,
     vllm_score,
@@ -35,14 +39,27 @@ DIALECTS: Mapping[str, Dialect] = {
     "llamacpp": llamacpp,
     "llamacpp_texts": llamacpp_texts,
     "xinference": xinference,
+    "nvidia": nvidia,
+    "mixedbread": mixedbread,
+    "ollama": ollama,
+    "superset_v2": superset_v2,
 }
+
+NATIVE_PREFIX = "/finerank/v1"
+"""Where finerank's own API is."""
+OLD_PREFIX = "/api"
+"""Where it was, and still is for one release."""
 
 Fields = tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """Who answers a path: `dialect`, or the first of `by_field` whose field the body has. `summary` for OpenAPI."""
+    """Who answers a path: `dialect`, or the first of `by_field` whose field the body has, null aside.
+
+    A field tells dialects apart that cannot share an answer, so it must be one that every request of its API has:
+    clients leave optional fields out. `summary` is for OpenAPI.
+    """
 
     dialect: str
     summary: str
@@ -54,13 +71,23 @@ class Route:
         return tuple(dict.fromkeys((self.dialect, *(name for _, name in self.by_field))))
 
 
-SHARED: Fields = (("texts", "tei"), ("top_k", "voyage"), ("truncation", "voyage"), ("rank_fields", "cohere_v1"))
-"""At a path that many APIs share, the fields that only one of them has."""
-VLLM_ONLY: Fields = tuple(
-    (field, "vllm")
-    for field in ("truncate_prompt_tokens", "truncation_side", "use_activation", "activation", "softmax", "instruction")
-)
+CANDIDATES: Fields = (("texts", "tei"), ("passages", "nvidia"), ("input", "mixedbread"))
+"""What the candidates are called by the APIs that do not call them `documents`."""
 LLAMACPP = Route("llamacpp", "Rank as llama.cpp's server does", (("texts", "llamacpp_texts"),))
+RERANKING = Route(
+    "llamacpp", "Rank as llama.cpp's server or Mixedbread does", (("texts", "llamacpp_texts"), ("input", "mixedbread"))
+)
+NVIDIA = Route("nvidia", "Rank as NVIDIA's NeMo Retriever does")
+NVIDIA_PATHS = ("/v1/ranking", "/v1/retrieval/{name}/reranking")
+OLLAMA = Route(
+    "native",
+    "Rank as Dify's Ollama provider expects; finerank's own API at its old path",
+    (
+        *((field, "native") for field in ("return_documents", "tag", "threshold", "long_documents")),
+        ("model", "ollama"),
+    ),
+)
+"""finerank's own fields, then the one that Ollama's clients always send."""
 
 PREFIXES: Mapping[str, Mapping[str, Route]] = {
     "cohere": {
@@ -77,21 +104,26 @@ PREFIXES: Mapping[str, Mapping[str, Route]] = {
     },
     "llamacpp": dict.fromkeys(("/rerank", "/reranking", "/v1/rerank", "/v1/reranking"), LLAMACPP),
     "xinference": {"/v1/rerank": Route("xinference", "Rank as Xinference does")},
+    "nvidia": dict.fromkeys(NVIDIA_PATHS, NVIDIA),
+    "mixedbread": {"/v1/reranking": Route("mixedbread", "Rank as Mixedbread does")},
+    "ollama": {"/api/rerank": Route("ollama", "Rank as Dify's Ollama provider expects")},
 }
 """The paths of each API, forced when its name is put before them: /jina/v1/rerank."""
 
 ROUTES: Mapping[str, Route] = {
-    "/api/rerank": Route("native", "Rank, and tell all that is known of the ranking"),
-    "/v2/rerank": Route("cohere", "Rank as Cohere v2 does, or vLLM", VLLM_ONLY),
-    "/v1/rerank": Route("superset", "Rank as Jina, Voyage, Cohere v1, vLLM and Xinference do", SHARED),
-    "/rerank": Route("superset", "Rank as TEI, infinity, vLLM and Jina do", SHARED),
-    "/reranking": LLAMACPP,
-    "/v1/reranking": LLAMACPP,
+    f"{NATIVE_PREFIX}/rerank": Route("native", "Rank, and tell all that is known of the ranking"),
+    f"{OLD_PREFIX}/rerank": OLLAMA,
+    "/v2/rerank": Route("superset_v2", "Rank as Cohere v2 and vLLM do", CANDIDATES),
+    "/v1/rerank": Route("superset", "Rank as Jina, Voyage, Cohere v1, vLLM and Xinference do", CANDIDATES),
+    "/rerank": Route("superset", "Rank as TEI, infinity, vLLM and Jina do", CANDIDATES),
+    "/reranking": RERANKING,
+    "/v1/reranking": RERANKING,
+    **dict.fromkeys(NVIDIA_PATHS, NVIDIA),
     "/score": PREFIXES["vllm"]["/score"],
     "/v1/score": PREFIXES["vllm"]["/score"],
     **{f"/{prefix}{path}": route for prefix, routes in PREFIXES.items() for path, route in routes.items()},
 }
-"""Every path that ranks, by POST."""
+"""Every path that ranks, by POST. {name} is a model's, and may hold slashes."""
 
 
 def dialect_for(path: str, body: object = None, forced: str | None = None) -> tuple[str, Dialect]:
@@ -104,5 +136,5 @@ def dialect_for(path: str, body: object = None, forced: str | None = None) -> tu
         raise InvalidInput(f"X-Finerank-Dialect is {forced!r}; it must be one of {', '.join(DIALECTS)}")
     route = LLAMACPP if forced == LLAMACPP.dialect else Route(forced, "") if forced else ROUTES[path]
     given = body if isinstance(body, Mapping) else {}
-    name = next((name for field, name in route.by_field if field in given), route.dialect)
+    name = next((name for field, name in route.by_field if given.get(field) is not None), route.dialect)
     return name, DIALECTS[name]

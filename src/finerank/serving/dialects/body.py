@@ -1,5 +1,6 @@
 """A body against its model: what does not fit is an `InvalidInput` that names the field. Knows no API."""
 
+import json
 from collections.abc import Sequence
 from typing import Annotated, TypeVar
 
@@ -22,6 +23,8 @@ _MUST_BE = {
     "int_type": "a whole number",
     "int_parsing": "a whole number",
     "int_from_float": "a whole number",
+    "float_type": "a number",
+    "float_parsing": "a number",
     "bool_type": "true or false",
     "bool_parsing": "true or false",
     "greater_than_equal": "at least {ge}",
@@ -46,25 +49,85 @@ class TextObject(BaseModel):
     text: str
 
 
-Candidates = Annotated[list[str | TextObject], FailFast(), Field(min_length=1)]
+class Part(Body):
+    type: Annotated[str, Field(description="text; images, audio and video are refused")] = "text"
+    text: str | None = None
 
 
-def read(model: type[Model], body: object) -> Model:
-    """The body as its model; else `InvalidInput`, its message beginning with the field."""
+class Parts(Body):
+    """A text in parts, as vLLM takes documents and OpenAI messages."""
+
+    content: Annotated[str | list[Part], Field(description="a text, or its parts; they are joined with line breaks")]
+
+
+TextInput = Annotated[str | TextObject | Parts, Field(union_mode="left_to_right")]
+"""A text, or an object with a `text`, or with one in parts."""
+Candidates = Annotated[list[TextInput], FailFast(), Field(min_length=1)]
+Objects = Annotated[list[str | dict[str, JsonValue]], FailFast(), Field(min_length=1)]
+"""Candidates whose objects may hold anything: `rank_fields` names what to rank by."""
+
+
+def read(model: type[Model], body: object, place: str = "") -> Model:
+    """The body as its model; else `InvalidInput`, its message beginning with the field, in `place` if given."""
     try:
         return model.model_validate(body)
     except ValidationError as error:
-        raise InvalidInput(_explain(error.errors(include_url=False))) from None
+        message = _explain(error.errors(include_url=False))
+        raise InvalidInput(f"{place}.{message}" if place else message) from None
 
 
-def to_documents(candidates: Sequence[str | TextObject]) -> tuple[Document, ...]:
-    """A document each; those given as objects carry them as metadata."""
+def to_documents(candidates: Sequence[str | TextObject | Parts]) -> tuple[Document, ...]:
+    """A document each; those given as objects with a `text` carry them as metadata."""
     return tuple(
-        Document(candidate)
-        if isinstance(candidate, str)
-        else Document(candidate.text, metadata={"text": candidate.text, **candidate.__pydantic_extra__})
-        for candidate in candidates
+        Document(candidate.text, metadata={"text": candidate.text, **candidate.__pydantic_extra__})
+        if isinstance(candidate, TextObject)
+        else Document(to_string(candidate, f"documents[{index}]"))
+        for index, candidate in enumerate(candidates)
     )
+
+
+def objects_to_documents(
+    candidates: Sequence[str | dict[str, JsonValue]], rank_fields: Sequence[str] | None = None, field: str = "documents"
+) -> tuple[Document, ...]:
+    """A document each, from its `text` (or `content`), or from `rank_fields`, joined with line breaks.
+
+    Objects come back as metadata. Raises `InvalidInput` for one without any of these fields.
+    """
+    return tuple(
+        Document(candidate) if isinstance(candidate, str) else _from_object(candidate, rank_fields, f"{field}[{index}]")
+        for index, candidate in enumerate(candidates)
+    )
+
+
+def _from_object(given: dict[str, JsonValue], rank_fields: Sequence[str] | None, place: str) -> Document:
+    if rank_fields:
+        values = [given[name] for name in rank_fields if given.get(name) is not None]
+        if not values:
+            raise InvalidInput(f"{place}: no field {' or '.join(rank_fields)}; name its fields in rank_fields")
+        texts = (value if isinstance(value, str) else json.dumps(value, ensure_ascii=False) for value in values)
+        return Document("\n".join(texts), metadata=given)
+    text = given.get("text")
+    if text is None and "content" in given:
+        return Document(to_string(read(Parts, given, place), place))
+    if text is None:
+        raise InvalidInput(f"{place}.text is missing; only text is ranked, and rank_fields may name other fields")
+    if not isinstance(text, str):
+        raise InvalidInput(f"{place}.text is {kind(text)}; it must be a string")
+    return Document(text, metadata=given)
+
+
+def to_string(given: str | TextObject | Parts, field: str) -> str:
+    """The text of one string or object. Raises `InvalidInput` for parts that are not text."""
+    if isinstance(given, str):
+        return given
+    if isinstance(given, TextObject):
+        return given.text
+    if isinstance(given.content, str):
+        return given.content
+    texts = [part.text for part in given.content if part.type == "text" and part.text is not None]
+    if not texts or len(texts) != len(given.content):
+        raise InvalidInput(f"{field}.content: must be parts of type text; images, audio and video cannot be ranked")
+    return texts[0] if len(texts) == 1 else "\n".join(texts)
 
 
 def kind(value: object) -> str:

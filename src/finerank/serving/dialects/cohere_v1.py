@@ -1,14 +1,11 @@
 """Cohere's rerank API, version 1: objects as documents, fields to rank by, documents sent back on request."""
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Annotated
 
-from pydantic import BaseModel, FailFast, Field, JsonValue
+from pydantic import BaseModel, Field
 
-from finerank.errors import InvalidInput
-from finerank.ranking import Document
-from finerank.serving.dialects.body import Body, read
+from finerank.serving.dialects.body import Body, Objects, objects_to_documents, read
 from finerank.serving.dialects.cohere import CohereError, CohereMeta, meta, render_error
 from finerank.serving.dialects.shapes import MaxChunks, ModelName, ObjectResult, Query, ReturnDocuments, TopN, rows
 from finerank.serving.request import Answer, Json, RerankRequest
@@ -19,11 +16,7 @@ __all__ = ["ERROR", "EXAMPLE", "REQUEST", "RESPONSE", "parse", "render", "render
 class CohereV1Request(Body):
     model: ModelName = None
     query: Query
-    documents: Annotated[
-        list[str | dict[str, JsonValue]],
-        FailFast(),
-        Field(min_length=1, description="texts, or objects with a `text` or with the fields of `rank_fields`"),
-    ]
+    documents: Annotated[Objects, Field(description="texts, or objects with a `text` or the fields of `rank_fields`")]
     top_n: TopN = None
     rank_fields: Annotated[list[str] | None, Field(description="fields to rank by, in this order")] = None
     return_documents: ReturnDocuments = None
@@ -52,10 +45,9 @@ EXAMPLE: Mapping[str, object] = {
 
 def parse(body: object) -> tuple[RerankRequest, ...]:
     asked = read(CohereV1Request, body)
-    fields = asked.rank_fields or ["text"]
     request = RerankRequest(
         query=asked.query,
-        documents=tuple(_document(index, given, fields) for index, given in enumerate(asked.documents)),
+        documents=objects_to_documents(asked.documents, asked.rank_fields or ["text"]),
         model=asked.model,
         chunk=None if asked.max_chunks_per_doc is None else asked.max_chunks_per_doc > 1,
         top_n=asked.top_n,
@@ -67,13 +59,3 @@ def parse(body: object) -> tuple[RerankRequest, ...]:
 def render(answers: Sequence[Answer], request_id: str) -> Json:
     (answer,) = answers
     return {"id": request_id, "results": rows(answer), "meta": meta(answer, "1")}
-
-
-def _document(index: int, given: str | dict[str, JsonValue], fields: list[str]) -> Document:
-    if isinstance(given, str):
-        return Document(given)
-    values = [given[field] for field in fields if given.get(field) is not None]
-    if not values:
-        raise InvalidInput(f"documents[{index}]: no field {' or '.join(fields)}; name its fields in rank_fields")
-    texts = (value if isinstance(value, str) else json.dumps(value, ensure_ascii=False) for value in values)
-    return Document("\n".join(texts), metadata=given)

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, Field
 
 from finerank.errors import InvalidInput
-from finerank.serving.dialects.body import Body, Candidates, TextObject, read, to_documents
+from finerank.serving.dialects.body import Body, Candidates, TextInput, read, to_documents, to_string
 from finerank.serving.dialects.shapes import (
     DetailError,
     ModelName,
@@ -21,7 +21,7 @@ from finerank.serving.request import PROBLEMS, Answer, Json, Problem, RerankRequ
 
 class JinaRequest(Body):
     model: ModelName = None
-    query: Annotated[str | TextObject, Field(description="what is searched for")]
+    query: Annotated[TextInput, Field(description="what is searched for")]
     documents: Annotated[Candidates, Field(description="texts, or objects with a `text`")]
     top_n: TopN = None
     return_documents: ReturnDocuments = True
@@ -51,7 +51,7 @@ def parse(body: object) -> tuple[RerankRequest, ...]:
     if asked.return_embeddings:
         raise InvalidInput("return_embeddings is true, but a cross-encoder has none; leave it out")
     request = RerankRequest(
-        query=asked.query if isinstance(asked.query, str) else asked.query.text,
+        query=to_string(asked.query, "query"),
         documents=to_documents(asked.documents),
         model=asked.model,
         top_n=asked.top_n,

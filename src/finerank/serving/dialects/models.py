@@ -31,12 +31,12 @@ def tei_info(models: Sequence[ModelInfo]) -> Json:
 
 def model_list(models: Sequence[ModelInfo]) -> Json:
     """`GET /v1/models` as OpenAI lists them, with the fields that vLLM and Xinference add."""
-    return {"object": "list", "data": [_entry(model) for model in models]}
+    return {"object": "list", "data": _entries(models)}
 
 
 def infinity_list(models: Sequence[ModelInfo]) -> Json:
     """`GET /models`. Infinity's client takes no other owner than infinity."""
-    return {"object": "list", "data": [_entry(model) | {"owned_by": "infinity"} for model in models]}
+    return {"object": "list", "data": [entry | {"owned_by": "infinity"} for entry in _entries(models)]}
 
 
 def model_entry(models: Sequence[ModelInfo], name: str) -> Json:
@@ -44,7 +44,7 @@ def model_entry(models: Sequence[ModelInfo], name: str) -> Json:
 
     Xinference's client reads model_type there before it ranks.
     """
-    return _entry(next((model for model in models if model.name == name), models[0]))
+    return next((entry for entry in _entries(models) if entry["id"] == name), _entry(models[0]))
 
 
 def xinference_auth(needs_key: bool) -> Json:
@@ -52,16 +52,21 @@ def xinference_auth(needs_key: bool) -> Json:
     return {"auth": needs_key}
 
 
-def _entry(model: ModelInfo) -> dict[str, object]:
+def _entries(models: Sequence[ModelInfo]) -> list[dict[str, object]]:
+    """An entry for each name of each model, as vLLM lists them."""
+    return [_entry(model, name) for model in models for name in (model.name, *model.aliases)]
+
+
+def _entry(model: ModelInfo, name: str | None = None) -> dict[str, object]:
     return {
-        "id": model.name,
+        "id": name or model.name,
         "object": "model",
         "created": model.created,
         "owned_by": "finerank",
         "root": model.name,
         "parent": None,
         "max_model_len": model.max_length,
-        "model_name": model.name,
+        "model_name": name or model.name,
         "model_type": "rerank",
         "model_ability": ["rerank"],
         "max_tokens": model.max_length,
@@ -79,6 +84,7 @@ GET_ROUTES: Mapping[str, tuple[Callable[[Sequence[ModelInfo]], Json], str]] = {
     "/v1/models": (model_list, "The models, as OpenAI, vLLM and Xinference list them"),
     "/vllm/v1/models": (model_list, "The models, as vLLM lists them"),
     "/xinference/v1/models": (model_list, "The models, as Xinference lists them"),
+    "/nvidia/v1/models": (model_list, "The models, as NVIDIA's NeMo Retriever lists them"),
     "/llamacpp/v1/models": (model_list, "The models, as llama.cpp lists them"),
     "/models": (infinity_list, "The models, as infinity lists them"),
     "/infinity/models": (infinity_list, "The models, as infinity lists them"),

@@ -26,6 +26,9 @@ class NativeRequest(Body):
     model: ModelName = None
     tag: Annotated[str | None, Field(description="a name for this kind of request, for ranking health")] = None
     return_documents: Annotated[bool | None, Field(description="send texts and metadata back")] = True
+    threshold: Annotated[
+        float | None, Field(ge=0, le=1, description="only results with this score or more; the server's if left out")
+    ] = None
     long_documents: Annotated[
         Literal["truncate", "chunk"] | None, Field(description="cut a long document, or score it in passages")
     ] = None
@@ -119,11 +122,12 @@ def parse(body: object) -> tuple[RerankRequest, ...]:
         tag=asked.tag,
         top_n=asked.top_n,
         return_documents=asked.return_documents is not False,
+        threshold=asked.threshold,
     )
     return (request,)
 
 
-def render(answers: Sequence[Answer], request_id: str) -> Json:
+def render(answers: Sequence[Answer], request_id: str) -> dict[str, object]:
     (answer,) = answers
     ranking, usage = answer.ranking, answer.ranking.usage
     return {
@@ -132,7 +136,7 @@ def render(answers: Sequence[Answer], request_id: str) -> Json:
         "device": answer.device,
         "precision": answer.precision,
         "degraded": ranking.degraded,
-        "results": [_row(result, answer.request.return_documents) for result in ranking],
+        "results": [row(result, answer.request.return_documents) for result in ranking],
         "usage": {
             "pairs": usage.pairs,
             "tokens": usage.tokens,
@@ -154,7 +158,7 @@ def render_error(problem: Problem) -> tuple[int, Json]:
     return PROBLEMS[problem.kind], {"error": fields}
 
 
-def _row(result: RankedDocument, with_document: bool) -> dict[str, object]:
+def row(result: RankedDocument, with_document: bool) -> dict[str, object]:
     document = result.document
     return {
         "rank": result.rank,

@@ -85,6 +85,11 @@ def to_object(document: Document) -> dict[str, object]:
     return dict(document.metadata) if document.metadata else {"text": document.text}
 
 
+def as_given(document: Document) -> object:
+    """The object or the string the caller gave."""
+    return dict(document.metadata) if document.metadata else document.text
+
+
 def rows(
     answer: Answer,
     write: Callable[[Document], object] = to_object,

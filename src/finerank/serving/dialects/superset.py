@@ -1,6 +1,7 @@
-"""What answers where Jina, infinity, vLLM, Xinference and Cohere v1 share a path: the fields of all of them.
+"""What answers where Cohere, Jina, Voyage, infinity, vLLM, Xinference and others share a path: the fields of all.
 
-Only `document` conflicts; it is an object here. A client that needs a string forces its own dialect.
+A client finds the list its parser reads, `results` or `data`, whatever options it sent. Only `document` conflicts: in
+`results` it is an object, in `data` a string. A client that needs a string in `results` forces its own dialect.
 """
 
 from collections.abc import Mapping, Sequence
@@ -8,54 +9,59 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field
 
-from finerank.errors import InvalidInput
-from finerank.serving.dialects.body import Body, Candidates, TextObject, read, to_documents
+from finerank.serving.dialects.body import Objects, TextInput, objects_to_documents, read, to_string
 from finerank.serving.dialects.cohere import BilledUnits, Version, meta
 from finerank.serving.dialects.shapes import (
     ErrorFields,
-    Instruction,
     MaxChunks,
     Message,
-    ModelName,
     ObjectResult,
     ReturnDocuments,
+    TextResult,
     Tokens,
-    UseActivation,
+    TopN,
     nested_error,
     rows,
+    to_text,
     tokens,
 )
+from finerank.serving.dialects.vllm import VllmOptions, to_max_length
 from finerank.serving.request import PROBLEMS, Answer, Json, Problem, RerankRequest
 
 
-class SupersetRequest(Body):
-    model: ModelName = None
-    query: Annotated[str | TextObject, Field(description="what is searched for")]
-    documents: Annotated[Candidates, Field(description="texts, or objects with a `text`")]
+class SupersetRequest(VllmOptions):
+    query: Annotated[TextInput, Field(description="what is searched for")]
+    documents: Annotated[
+        Objects, Field(description="texts, or objects with a `text`, with `content`, or with the fields of rank_fields")
+    ]
     top_n: Annotated[int | None, Field(ge=0, description="how many results; 0 is all")] = None
-    return_documents: ReturnDocuments = True
-    instruction: Instruction = None
-    raw_scores: Annotated[bool, Field(description="infinity: logits in the place of scores")] = False
-    use_activation: UseActivation = None
-    truncate_prompt_tokens: Annotated[
-        int | None, Field(ge=-1, description="vLLM: cut each pair to so many tokens; -1 is the model's length")
-    ] = None
-    max_tokens_per_doc: Annotated[
-        int | None, Field(ge=0, description="Cohere, vLLM: cut each document to so many tokens")
-    ] = None
+    top_k: Annotated[TopN, Field(description="Voyage's name for top_n, which wins over it")] = None
+    return_documents: ReturnDocuments = None
+    truncation: Annotated[bool | None, Field(description="Voyage: false refuses a text that would be cut")] = None
+    rank_fields: Annotated[list[str] | None, Field(description="Cohere v1: the fields of objects to rank by")] = None
+    raw_scores: Annotated[bool | None, Field(description="infinity: logits instead of scores")] = None
     max_chunks_per_doc: MaxChunks = None
+
+
+class InputTokens(BaseModel):
+    input_tokens: int
+    output_tokens: int
 
 
 class SupersetMeta(BaseModel):
     api_version: Version
     billed_units: BilledUnits
+    tokens: InputTokens
 
 
 class SupersetResponse(BaseModel):
     id: str
     object: Annotated[Literal["rerank"], Field(description="infinity's client insists on it")]
     model: str
-    results: Annotated[list[ObjectResult], Field(description="best first")]
+    results: Annotated[list[ObjectResult], Field(description="best first; documents unless return_documents is false")]
+    data: Annotated[
+        list[TextResult], Field(description="the same as Voyage writes it; documents if return_documents is true")
+    ]
     usage: Tokens
     meta: SupersetMeta
 
@@ -80,36 +86,50 @@ STATUS = {**PROBLEMS, "invalid": 400}
 
 def parse(body: object) -> tuple[RerankRequest, ...]:
     asked = read(SupersetRequest, body)
-    if asked.truncate_prompt_tokens == 0:
-        raise InvalidInput("truncate_prompt_tokens is 0, which leaves nothing to score; -1 is the model's length")
-    longest = asked.truncate_prompt_tokens
     request = RerankRequest(
-        query=asked.query if isinstance(asked.query, str) else asked.query.text,
-        documents=to_documents(asked.documents),
+        query=to_string(asked.query, "query"),
+        documents=objects_to_documents(asked.documents, asked.rank_fields),
         model=asked.model,
         instruction=asked.instruction,
         max_passage_tokens=asked.max_tokens_per_doc or None,
-        max_length=None if longest == -1 else longest,
+        max_length=to_max_length(asked),
+        truncate=asked.truncation is not False,
         chunk=None if asked.max_chunks_per_doc is None else asked.max_chunks_per_doc > 1,
-        top_n=asked.top_n or None,
+        top_n=(asked.top_k if asked.top_n is None else asked.top_n) or None,
         return_documents=asked.return_documents is not False,
-        raw_scores=asked.raw_scores or asked.use_activation is False,
+        return_texts=asked.return_documents is True,
+        raw_scores=asked.raw_scores is True or asked.use_activation is False,
     )
     return (request,)
 
 
 def render(answers: Sequence[Answer], request_id: str) -> Json:
-    (answer,) = answers
-    return {
-        "id": request_id,
-        "object": "rerank",
-        "model": answer.ranking.model,
-        "results": rows(answer),
-        "usage": tokens(answer),
-        "meta": meta(answer, "1"),
-    }
+    return write(answers, request_id, "1")
 
 
 def render_error(problem: Problem) -> tuple[int, Json]:
     status, nested = nested_error(problem, STATUS)
     return status, {"message": problem.message, "detail": problem.message, "error": nested["error"]}
+
+
+def write(answers: Sequence[Answer], request_id: str, version: str) -> dict[str, object]:
+    """The answer, with the version of Cohere's API whose path it is."""
+    (answer,) = answers
+    count = tokens(answer)
+    results = rows(answer)
+    data = [{name: value for name, value in row.items() if name != "document"} for row in results]
+    if answer.request.return_texts:
+        for row, result in zip(data, answer.ranking.results, strict=True):
+            row["document"] = to_text(result.document)
+    return {
+        "id": request_id,
+        "object": "rerank",
+        "model": answer.ranking.model,
+        "results": results,
+        "data": data,
+        "usage": count,
+        "meta": {
+            **meta(answer, version),
+            "tokens": {"input_tokens": count["total_tokens"], "output_tokens": 0},
+        },
+    }

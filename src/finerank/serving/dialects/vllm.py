@@ -7,7 +7,7 @@ from pydantic import BaseModel, Field
 
 from finerank.errors import InvalidInput
 from finerank.ranking import Document
-from finerank.serving.dialects.body import Body, read
+from finerank.serving.dialects.body import Body, Parts, read, to_string
 from finerank.serving.dialects.shapes import (
     AnyTopN,
     Index,
@@ -23,16 +23,6 @@ from finerank.serving.dialects.shapes import (
 )
 from finerank.serving.request import PROBLEMS, Answer, Json, Problem, RerankRequest
 
-
-class Part(Body):
-    type: Annotated[str, Field(description="text; images and video cannot be ranked")] = "text"
-    text: str | None = None
-
-
-class Parts(Body):
-    content: Annotated[list[Part], Field(description="one part, of text")]
-
-
 Input = str | Parts
 Inputs = Input | Annotated[list[Input], Field(min_length=1)]
 
@@ -42,7 +32,8 @@ class VllmOptions(Body):
 
     model: ModelName = None
     truncate_prompt_tokens: Annotated[
-        int | None, Field(ge=-1, description="cut each pair to so many tokens; -1 is the model's length")
+        int | None,
+        Field(ge=-1, description="cut each pair to so many tokens, at most as many as the model reads, which is -1"),
     ] = None
     truncation_side: Annotated[
         Literal["right", "left"] | None, Field(description="texts are cut on the right only")
@@ -95,7 +86,7 @@ def parse(body: object) -> tuple[RerankRequest, ...]:
     asked = read(VllmRequest, body)
     documents = to_texts(asked.documents, "documents")
     top_n = asked.top_n if asked.top_n is not None and asked.top_n > 0 else None
-    return (to_request(asked, to_text(asked.query, "query"), documents, top_n),)
+    return (to_request(asked, to_string(asked.query, "query"), documents, top_n),)
 
 
 def render(answers: Sequence[Answer], request_id: str) -> Json:
@@ -108,35 +99,30 @@ def render_error(problem: Problem) -> tuple[int, Json]:
 
 
 def to_request(asked: VllmOptions, query: str, texts: Sequence[str], top_n: int | None) -> RerankRequest:
-    if asked.truncation_side == "left":
-        raise InvalidInput("truncation_side is left; texts are cut on the right only, so leave it out")
-    if asked.truncate_prompt_tokens == 0:
-        raise InvalidInput("truncate_prompt_tokens is 0, which leaves nothing to score; -1 is the model's length")
-    longest = asked.truncate_prompt_tokens
     return RerankRequest(
         query=query,
         documents=tuple(map(Document, texts)),
         model=asked.model,
         instruction=asked.instruction,
         max_passage_tokens=asked.max_tokens_per_doc or None,
-        max_length=None if longest == -1 else longest,
+        max_length=to_max_length(asked),
         top_n=top_n,
         return_documents=True,
         raw_scores=asked.use_activation is False,
     )
 
 
+def to_max_length(asked: VllmOptions) -> int | None:
+    """The tokens of a pair, None for the model's length. Raises `InvalidInput` for what cannot be followed."""
+    if asked.truncation_side == "left":
+        raise InvalidInput("truncation_side is left; texts are cut on the right only, so leave it out")
+    if asked.truncate_prompt_tokens == 0:
+        raise InvalidInput("truncate_prompt_tokens is 0, which leaves nothing to score; -1 is the model's length")
+    return None if asked.truncate_prompt_tokens == -1 else asked.truncate_prompt_tokens
+
+
 def to_texts(given: Inputs, field: str) -> list[str]:
     """A list of texts, of which a single one may stand alone."""
     if not isinstance(given, list):
-        return [to_text(given, field)]
-    return [to_text(each, f"{field}[{index}]") for index, each in enumerate(given)]
-
-
-def to_text(given: Input, field: str) -> str:
-    if isinstance(given, str):
-        return given
-    texts = [part.text for part in given.content if part.type == "text" and part.text is not None]
-    if len(given.content) != 1 or not texts:
-        raise InvalidInput(f"{field}.content: must be one part of type text; images and video cannot be ranked")
-    return texts[0]
+        return [to_string(given, field)]
+    return [to_string(each, f"{field}[{index}]") for index, each in enumerate(given)]

@@ -73,10 +73,7 @@ def render(answers: Sequence[Answer], request_id: str) -> Json:
         "object": "list",
         "created": int(time.time()),
         "model": answers[0].ranking.model,
-        "data": [
-            {"index": index, "object": "score", "score": score}
-            for index, score in enumerate(score for answer in answers for score in _in_order_given(answer))
-        ],
+        "data": [{"index": index, "object": "score", "score": score} for index, score in _by_index(answers)],
         "usage": tokens(*answers),
     }
 
@@ -88,7 +85,13 @@ def _sides(asked: ScoreRequest) -> tuple[str, str]:
     raise InvalidInput("text_1: it or text_2 is missing; give both, or queries and documents")
 
 
-def _in_order_given(answer: Answer) -> list[float]:
-    raw = answer.request.raw_scores
-    by_index = sorted(answer.ranking.results, key=lambda result: result.index)
-    return [result.logit if raw else result.score for result in by_index]
+def _by_index(answers: Sequence[Answer]) -> list[tuple[int, float]]:
+    """Index among all texts of the request, and score, in the order given."""
+    scores = []
+    before = 0
+    for answer in answers:
+        raw = answer.request.raw_scores
+        by_index = sorted(answer.ranking.results, key=lambda result: result.index)
+        scores += [(before + result.index, result.logit if raw else result.score) for result in by_index]
+        before += len(answer.request.documents)
+    return scores

@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import BaseModel, Field
 
 from finerank.errors import InvalidInput
-from finerank.serving.dialects.body import Body, Candidates, TextObject, read, to_documents
+from finerank.serving.dialects.body import Body, Candidates, TextInput, read, to_documents, to_string
 from finerank.serving.dialects.shapes import (
     DetailError,
     Instruction,
@@ -23,7 +23,7 @@ from finerank.serving.request import PROBLEMS, Answer, Json, Problem, RerankRequ
 
 class XinferenceRequest(Body):
     model: ModelName = None
-    query: Annotated[str | TextObject, Field(description="what is searched for")]
+    query: Annotated[TextInput, Field(description="what is searched for")]
     documents: Annotated[Candidates, Field(description="texts, or objects with a `text`")]
     top_n: Annotated[int | None, Field(ge=0, description="how many results; all if left out")] = None
     return_documents: ReturnDocuments = False
@@ -69,7 +69,7 @@ STATUS = {**PROBLEMS, "invalid": 400}
 def parse(body: object) -> tuple[RerankRequest, ...]:
     asked = read(XinferenceRequest, body)
     request = RerankRequest(
-        query=asked.query if isinstance(asked.query, str) else asked.query.text,
+        query=to_string(asked.query, "query"),
         documents=to_documents(asked.documents),
         model=asked.model,
         instruction=asked.instruction or _instruction(asked.kwargs),
