@@ -23,7 +23,8 @@ class Keys:
         return len(self._digests)
 
     def check(self, headers: Mapping[str, str]) -> None:
-        """Raises `Unauthorized` without a right key in `Authorization` (with or without `Bearer`) or `X-API-Key`.
+        """Raises `Unauthorized` without a right key in `Authorization` (with or without `Bearer`), `X-API-Key` or
+        Azure's `api-key`.
 
         Where no key is asked for, `Forbidden` for a Host that is no loopback name: else any web page that has its own
         name point here could read the answers.
@@ -35,7 +36,7 @@ class Keys:
                     "(api_keys_file) to open it to other names"
                 )
             return
-        shown = [headers[name] for name in ("authorization", "x-api-key") if headers.get(name)]
+        shown = [headers[name] for name in ("authorization", "x-api-key", "api-key") if headers.get(name)]
         digests = [_digest(_key(header)) for header in shown]
         # All of them: no early end.
         matches = [hmac.compare_digest(digest, known) for digest in digests for known in self._digests]

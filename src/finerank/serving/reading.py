@@ -10,6 +10,7 @@ import pydantic_core
 from starlette.requests import ClientDisconnect, Request
 
 from finerank.errors import DeadlineExceeded, InvalidInput, RequestTooLarge
+from finerank.serving.decompress import Decompressor
 from finerank.serving.gate import Visit
 from finerank.settings import ServeSettings
 
@@ -26,17 +27,19 @@ async def read_body(request: Request, visit: Visit, settings: ServeSettings) -> 
     announced = request.headers.get("content-length", "0")
     if announced.isdigit() and int(announced) > max_bytes:
         raise _too_large(max_bytes)
-    encoding = request.headers.get("content-encoding", "identity")
-    if encoding != "identity":
-        raise InvalidInput(f"Content-Encoding: {encoding!r} is not read here; send the body as it is")
+    encoded = Decompressor(request.headers.get("content-encoding", ""))
     parts: list[bytes] = []
     try:
         async with asyncio.timeout(settings.timeout_s):
             async for part in request.stream():
-                visit.hold(len(part))
-                if visit.held > max_bytes:
-                    raise _too_large(max_bytes)
-                parts.append(part)
+                for piece in encoded.pieces(part):
+                    visit.hold(len(piece))
+                    if visit.held > max_bytes:
+                        raise _too_large(max_bytes)
+                    parts.append(piece)
+                    if encoded.active:
+                        await asyncio.sleep(0)  # a small part may be many pieces: others come between
+        encoded.finish()
     except TimeoutError as error:
         raise DeadlineExceeded(f"the body did not arrive within {settings.timeout_s:g} s", retry_after_s=1) from error
     return b"".join(parts)
