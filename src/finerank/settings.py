@@ -202,6 +202,9 @@ class ServeSettings(_Options):
     more_models: tuple[str, ...] = _option(
         (), "models to serve beside the first, by name in a request; comma-separated"
     )
+    served_model_name: tuple[str, ...] = _option(
+        (), "names that callers know the first model by; comma-separated, the first is in the answers"
+    )
     store: str | None = _option(None, "folder of a store made by `finerank index`: questions are answered from it")
     api_keys: tuple[str, ...] = _option((), "keys that callers must send, comma-separated; better in a file")
     api_keys_file: str | None = _option(None, "file with one API key a line")

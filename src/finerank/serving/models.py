@@ -5,13 +5,16 @@ Lives on the event loop: nothing here is called from another thread but loading 
 
 import asyncio
 import logging
+import re
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
 
-from finerank.errors import FinerankError, NotFound, Unavailable
+from finerank.errors import FinerankError, InvalidSetting, NotFound, Unavailable
 from finerank.monitoring.monitor import Monitor
 from finerank.reranker import Reranker
 from finerank.scoring.scorer import Scorer
@@ -50,10 +53,17 @@ class LoadedModel:
 
 
 class ServedModel:
-    """A model by its name: at any time unloaded, loading, ready or failed."""
+    """A model: at any time unloaded, loading, ready or failed.
 
-    def __init__(self, name: str, load: Load, monitor: Monitor, *, max_queue_tokens: int) -> None:
-        self.name = name
+    `source` is what is loaded; callers know it by `names`, the first of which is in every answer. These are `aliases`
+    if given, else the source, of a local one the last part of the path: no answer tells where files are.
+    """
+
+    def __init__(
+        self, source: str, load: Load, monitor: Monitor, *, max_queue_tokens: int, aliases: Sequence[str] = ()
+    ) -> None:
+        self._aliases = tuple(dict.fromkeys(aliases))
+        self._rename(source)
         self.error = ""
         self._load = load
         self._max_queue_tokens = max_queue_tokens
@@ -62,6 +72,21 @@ class ServedModel:
         self._loaded: LoadedModel | None = None
         self._loading: asyncio.Task[LoadedModel] | None = None
         self._closing: set[asyncio.Task[None]] = set()
+
+    def is_called(self, name: str) -> bool:
+        return name in self.names or name == self.source
+
+    def hide_path(self, text: str) -> str:
+        """The text with the model's name where its path was."""
+        for path in self._paths:
+            text = re.sub(rf"(?<![\w.-]){re.escape(path)}(?![\w-])", lambda _: self.name, text)
+        return text
+
+    def _rename(self, source: str) -> None:
+        self.source = source
+        self.names = self._aliases or (_public_name(source),)
+        self.name = self.names[0]
+        self._paths = _ways_to_write(source)
 
     @property
     def state(self) -> State:
@@ -97,21 +122,22 @@ class ServedModel:
         if self._loaded is not None:
             return self._loaded
         if self._loading is None:
-            self._loading = asyncio.create_task(self._open(self.name))
+            self._loading = asyncio.create_task(self._open(self.source))
             self._loading.add_done_callback(self._settle)
         try:
             return await asyncio.shield(self._loading)
         except FinerankError as error:
-            raise Unavailable(f"model {self.name}: {error}", retry_after_s=10) from error
+            raise Unavailable(f"model {self.name}: {self.hide_path(str(error))}", retry_after_s=10) from error
 
-    async def replace(self, name: str) -> None:
-        """Load a model beside this one, then let it take this one's place and name. No request is dropped.
+    async def replace(self, source: str) -> None:
+        """Load a model beside this one, then let it take this one's place. Aliases stay. No request is dropped.
 
         Raises what loading it raised; the old one then goes on.
         """
         async with self._swap:
-            new = await self._open(name)
-            old, self._loaded, self.name, self.error = self._loaded, new, name, ""
+            new = await self._open(source)
+            old, self._loaded, self.error = self._loaded, new, ""
+            self._rename(source)
         self._monitor.swapped()
         if old is not None:
             self._retire(old)
@@ -122,7 +148,7 @@ class ServedModel:
         if loaded is not None and not loaded.users and time.monotonic() - loaded.used >= seconds:
             self._loaded = None
             self._retire(loaded)
-            logger.info("model unloaded", extra={"model": self.name, "unused_s": seconds})
+            logger.info("model unloaded", extra={"model": self.source, "unused_s": seconds})
 
     async def close(self) -> None:
         """Release the model after what is queued."""
@@ -134,9 +160,9 @@ class ServedModel:
         if self._closing:
             await asyncio.wait(self._closing)
 
-    async def _open(self, name: str) -> LoadedModel:
+    async def _open(self, source: str) -> LoadedModel:
         start = time.monotonic()
-        reranker = await asyncio.to_thread(self._load, name)
+        reranker = await asyncio.to_thread(self._load, source)
         scorer = reranker.scorer
         if not isinstance(scorer, Scorer):
             raise TypeError(f"{type(scorer).__name__} has a queue already")
@@ -144,10 +170,12 @@ class ServedModel:
         looker = reranker.first_look.scorer if reranker.first_look else None
         look = Scheduler(looker, max_queue_tokens=self._max_queue_tokens) if isinstance(looker, Scorer) else None
         device, seconds = reranker.device, time.monotonic() - start
-        facts = {"model": reranker.model, "device": device.name, "precision": device.precision}
+        facts = {"model": source, "device": device.name, "precision": device.precision}
         logger.info("model loaded", extra={**facts, "seconds": round(seconds, 3)})
-        self._monitor.loaded(reranker.model, seconds)
-        return LoadedModel(reranker.scoring_with(scheduler, look), scheduler, look, reranker)
+        served = reranker.scoring_with(scheduler, look)
+        served.model = self._aliases[0] if self._aliases else _public_name(reranker.model)
+        self._monitor.loaded(served.model, seconds)
+        return LoadedModel(served, scheduler, look, reranker)
 
     def _forwarded(self, batch: BatchFacts) -> None:
         self._monitor.forwarded(batch.pairs, batch.tokens, batch.room, batch.seconds)
@@ -157,11 +185,11 @@ class ServedModel:
         if task.cancelled():
             return
         error = task.exception()
-        self.error = str(error) if error else ""
+        self.error = self.hide_path(str(error)) if error else ""
         if error is None:
             self._loaded = task.result()
         else:
-            logger.error("model not loaded", extra={"model": self.name, "error": self.error})
+            logger.error("model not loaded", extra={"model": self.source, "error": str(error)})
 
     def _retire(self, loaded: LoadedModel) -> None:
         loaded.retired = True
@@ -180,6 +208,14 @@ class ServedModels:
 
     def __init__(self, models: Sequence[ServedModel]) -> None:
         self._models = list(models)
+        names = Counter(name for model in self._models for name in model.names)
+        for name, count in names.items():
+            if count > 1:
+                raise InvalidSetting(
+                    f"two models would be served as {name!r}; give the first another served_model_name, or rename a "
+                    "folder",
+                    option="served_model_name",
+                )
 
     def __iter__(self) -> Iterator[ServedModel]:
         return iter(self._models)
@@ -187,6 +223,12 @@ class ServedModels:
     @property
     def default(self) -> ServedModel:
         return self._models[0]
+
+    def hide_paths(self, text: str) -> str:
+        """The text with the models' names where their paths were."""
+        for model in self._models:
+            text = model.hide_path(text)
+        return text
 
     def queued(self) -> tuple[int, int]:
         """Pairs and tokens that wait, for all models; may be called on any thread."""
@@ -207,9 +249,26 @@ class ServedModels:
         if name is None:
             return self.default
         for model in self._models:
-            if name == model.name or (model.loaded is not None and name == model.loaded.reranker.model):
+            if model.is_called(name) or (model.loaded is not None and name == model.loaded.reranker.model):
                 return model
         if strictly:
-            names = ", ".join(model.name for model in self._models)
+            names = ", ".join(name for model in self._models for name in model.names)
             raise NotFound(f"model: {name!r} is not served here; there are {names}")
         return self.default
+
+
+def _ways_to_write(model: str) -> list[str]:
+    """The forms in which messages may name a local path, longest first; none for a hub id."""
+    if not _is_path(model):
+        return []
+    path = Path(model).expanduser()
+    return sorted({model.rstrip("/"), str(path), str(path.absolute()), str(path.resolve())}, key=len, reverse=True)
+
+
+def _public_name(model: str) -> str:
+    """A hub id as it is; of a local path the last part."""
+    return Path(model).expanduser().resolve().name or model if _is_path(model) else model
+
+
+def _is_path(model: str) -> bool:
+    return Path(model).is_absolute() or model.startswith(("./", "../", "~")) or Path(model).exists()
