@@ -1,4 +1,4 @@
-"""A finerank server as a `Ranker`: the texts go to its /api/rerank, the caller's own documents come back in its order.
+"""A finerank server as a `Ranker`: the texts go to /finerank/v1/rerank, the caller's documents come back in its order.
 
 Knows nothing of models. Ids and metadata are not sent.
 
@@ -187,7 +187,7 @@ class RemoteReranker:
         # A lone surrogate is no character: it goes as a question mark.
         content = json.dumps(body, ensure_ascii=False).encode(errors="replace")
         deadline = time.monotonic() + self.timeout_s
-        return _Exchange(f"{self.url}/api/rerank", content, checked, top_n, threshold, self.timeout_s, deadline)
+        return _Exchange(f"{self.url}/finerank/v1/rerank", content, checked, top_n, threshold, self.timeout_s, deadline)
 
     async def _async_client(self) -> httpx2.AsyncClient:
         loop = asyncio.get_running_loop()

@@ -37,7 +37,7 @@ def ask(visit: Visit, question: str) -> None:
 
 def reply(visit: Visit, *events: tuple[str, dict]) -> None:
     body = "".join(f"event: {name}\ndata: {json.dumps(data)}\n\n" for name, data in events)
-    visit.page.route("**/api/ask", lambda route: route.fulfill(content_type="text/event-stream", body=body))
+    visit.page.route("**/finerank/v1/ask", lambda route: route.fulfill(content_type="text/event-stream", body=body))
 
 
 def stages(visit: Visit) -> Locator:
@@ -159,7 +159,7 @@ def test_bars_are_as_wide_as_their_counts_and_appear_as_they_come(asking: Visit)
     expect(asking.page.locator("#question")).to_have_value("why?")
     assert [fill.evaluate("n => n.style.width") for fill in stages(asking).locator(".fill").all()] == ["100%", "50%"]
     expect(stages(asking).nth(1).locator(".took")).to_have_text(asking.said("stage.took", ms=500))
-    asking.page.unroute("**/api/ask")
+    asking.page.unroute("**/finerank/v1/ask")
     asking.button("again").click()
     asking.page.wait_for_selector(SETTLED)
     expect(failure).to_be_hidden()
@@ -191,7 +191,7 @@ def test_problems_with_the_question_are_said_at_its_field(asking: Visit, questio
     expect(asking.page.locator("#question")).to_be_focused()
     asking.expected = ("422",)
     error = {"error": {"kind": "invalid", "message": "far too long", "field": "question"}}
-    asking.page.route("**/api/ask", lambda route: route.fulfill(status=422, json=error))
+    asking.page.route("**/finerank/v1/ask", lambda route: route.fulfill(status=422, json=error))
     asking.page.fill("#question", "why?")
     expect(asking.page.locator("#question-problem")).to_be_empty()
     asking.page.click("#ask-run")
@@ -209,7 +209,7 @@ def test_a_new_question_ends_the_one_under_way(asking: Visit, asking_site: Site,
         expect(stages(asking)).to_have_count(1)
         expect(asking.page.locator("#ask-stop")).to_be_visible()
         asking.page.fill("#question", question)
-        with asking.page.expect_event("requestfailed", lambda request: request.url.endswith("/api/ask")):
+        with asking.page.expect_event("requestfailed", lambda request: request.url.endswith("/finerank/v1/ask")):
             asking.page.click("#ask-run")
     finally:
         asking_site.backend.allowed = math.inf

@@ -19,7 +19,7 @@ def test_orders_stand_side_by_side_with_lines_between(visit: Visit) -> None:
     orders = [columns.nth(n).locator(".candidate").all_inner_texts() for n in range(3)]
     assert orders[1] == [f"#{n + 1}" for n in range(len(CANDIDATES))]
     assert orders[2] == [f"#{n}" for n in expected]
-    assert len(visit.sent("/api/rerank")) == 1
+    assert len(visit.sent("/finerank/v1/rerank")) == 1
     for gap, svg in enumerate(visit.page.locator(".lines").all()):
         for index in range(len(CANDIDATES)):
             path = svg.locator(f"path[data-index='{index}']")
@@ -80,9 +80,9 @@ def test_a_failure_can_be_tried_again(visit: Visit) -> None:
     visit.expected = ("503",)
     visit.fill()
     error = {"error": {"kind": "unavailable", "message": "loading", "field": None, "retry_after_s": 1}}
-    visit.page.route("**/api/overlap", lambda route: route.fulfill(status=503, json=error))
+    visit.page.route("**/finerank/v1/overlap", lambda route: route.fulfill(status=503, json=error))
     visit.page.click("#tab-compare")
     expect(visit.page.locator("#compare [role=alert]")).to_contain_text(visit.said("problem.unavailable"))
-    visit.page.unroute("**/api/overlap")
+    visit.page.unroute("**/finerank/v1/overlap")
     visit.button("again").click()
     expect(visit.page.locator(".order")).to_have_count(3)

@@ -65,14 +65,14 @@ def test_a_long_text_is_shown_around_its_deciding_sentence_and_whole_when_opened
 def test_a_failed_explanation_is_said_in_the_card_and_can_be_asked_again(visit: Visit) -> None:
     visit.expected = ("429",)
     error = {"error": {"kind": "overloaded", "message": "full", "field": None, "retry_after_s": 3}}
-    visit.page.route("**/api/explain", lambda route: route.fulfill(status=429, json=error))
+    visit.page.route("**/finerank/v1/explain", lambda route: route.fulfill(status=429, json=error))
     visit.rank(candidates=[TEXT, "unrelated"])
     expect(visit.page.locator("[data-note=highlights]")).to_contain_text(visit.said("problem.overloaded", seconds=3))
-    assert len(visit.sent("/api/explain")) == 1
+    assert len(visit.sent("/finerank/v1/explain")) == 1
     card = visit.cards().first
     card.locator(".toggle").click()
     expect(card.locator(".explanation .problem")).to_contain_text(visit.said("problem.overloaded", seconds=3))
-    visit.page.unroute("**/api/explain")
+    visit.page.unroute("**/finerank/v1/explain")
     card.locator(".explanation button").click()
     expect(card.locator(".words li").first).to_be_visible()
     visit.page.locator("[data-note=highlights] button").click()

@@ -14,7 +14,7 @@ def problem(kind: str, message: str = "", field: str | None = None, retry_after_
 
 def fail(visit: Visit, status: int, body: dict) -> None:
     visit.expected = (str(status),)
-    visit.page.route("**/api/rerank", lambda route: route.fulfill(status=status, json=body))
+    visit.page.route("**/finerank/v1/rerank", lambda route: route.fulfill(status=status, json=body))
 
 
 def kept(visit: Visit) -> None:
@@ -30,7 +30,7 @@ def test_missing_fields_are_named_at_the_field(visit: Visit) -> None:
     expect(visit.page.locator("#query")).to_have_attribute("aria-invalid", "true")
     visit.page.fill("#query", "now there is one")
     expect(visit.page.locator("#query-problem")).to_be_empty()
-    assert visit.sent("/api/rerank") == []
+    assert visit.sent("/finerank/v1/rerank") == []
 
 
 def test_broken_json_is_named_and_can_be_taken_as_lines(visit: Visit) -> None:
@@ -47,7 +47,7 @@ def test_too_many_candidates_are_told_before_they_are_sent(visit: Visit) -> None
     visit.fill(candidates=json.dumps(["a"] * 2001))
     visit.page.click("#run")
     expect(visit.page.locator("#candidates-problem")).to_have_text(visit.said("problem.too-many", n=2001, limit=2000))
-    assert visit.sent("/api/rerank") == []
+    assert visit.sent("/finerank/v1/rerank") == []
 
 
 def test_the_servers_problem_with_one_candidate_is_shown_there(visit: Visit) -> None:
@@ -70,7 +70,7 @@ def test_a_full_server_says_when_to_come_again_and_the_old_ranking_stays(visit: 
     expect(visit.page.locator("#failure")).to_contain_text(visit.said("problem.kept"))
     expect(visit.cards()).to_have_count(len(CANDIDATES))
     kept(visit)
-    visit.page.unroute("**/api/rerank")
+    visit.page.unroute("**/finerank/v1/rerank")
     visit.button("again").click()
     expect(visit.page.locator("#failure")).to_be_hidden()
     visit.ranked()
@@ -93,7 +93,7 @@ def test_a_ranking_that_breaks_off_says_so(start_visit: StartVisit, fault: str) 
             route.fulfill(status=200, content_type="text/event-stream", body=body)
 
     visit.expected = ("502", "ERR_CONNECTION_REFUSED")
-    visit.page.route("**/api/rerank", answer)
+    visit.page.route("**/finerank/v1/rerank", answer)
     visit.fill()
     visit.page.click("#run")
     kinds = {"offline": "offline", "cut": "cut", "error event": "failed", "no JSON": "failed"}
@@ -102,7 +102,7 @@ def test_a_ranking_that_breaks_off_says_so(start_visit: StartVisit, fault: str) 
         expect(visit.page.locator("#failure")).to_contain_text(visit.said("problem.partly", done=1, n=5))
         expect(visit.cards()).to_have_count(1)
     kept(visit)
-    visit.page.unroute("**/api/rerank")
+    visit.page.unroute("**/finerank/v1/rerank")
     visit.button("again").click()
     visit.ranked()
     expect(visit.cards()).to_have_count(len(CANDIDATES))
@@ -113,7 +113,7 @@ def test_a_degraded_ranking_says_why(visit: Visit) -> None:
         response = route.fetch(headers={**route.request.headers, "accept": "application/json"})
         route.fulfill(json={**response.json(), "degraded": "the reranker is down: your own order"})
 
-    visit.page.route("**/api/rerank", degrade)
+    visit.page.route("**/finerank/v1/rerank", degrade)
     visit.rank()
     said = visit.said("note.degraded", why="the reranker is down: your own order")
     expect(visit.page.locator(".note.caution")).to_have_text(said)
@@ -147,7 +147,7 @@ def test_a_key_that_expires_is_asked_for_again_and_the_ranking_goes_on(visit: Vi
     visit.fill()
     visit.page.click("#run")
     expect(visit.page.locator("#key-form")).to_be_visible()
-    visit.page.unroute("**/api/rerank")
+    visit.page.unroute("**/finerank/v1/rerank")
     visit.page.fill("#key", "new")
     visit.page.locator("#key").press("Enter")
     visit.ranked()
@@ -156,8 +156,8 @@ def test_a_key_that_expires_is_asked_for_again_and_the_ranking_goes_on(visit: Vi
 
 def test_a_server_that_is_away_is_said_and_found_again(visit: Visit) -> None:
     visit.expected = ("ERR_CONNECTION_REFUSED",)
-    visit.page.route("**/api/info", lambda route: route.abort("connectionrefused"))
+    visit.page.route("**/finerank/v1/info", lambda route: route.abort("connectionrefused"))
     visit.page.evaluate("import('./js/server.js').then(({askServer}) => askServer())")
     expect(visit.page.locator("#server")).to_have_text(visit.said("problem.offline"))
-    visit.page.unroute("**/api/info")
+    visit.page.unroute("**/finerank/v1/info")
     expect(visit.page.locator(".dot.ready")).to_be_visible()

@@ -22,7 +22,9 @@ def busy_site(site: Site) -> Site:
     """Enough requests to judge, none of which changes the first."""
     for n in range(35):
         documents = [f"{QUERY} {n}", *CANDIDATES[2:]]
-        site.http.post("/api/rerank", json={"query": QUERY, "documents": documents, "tag": "bot"}).raise_for_status()
+        site.http.post(
+            "/finerank/v1/rerank", json={"query": QUERY, "documents": documents, "tag": "bot"}
+        ).raise_for_status()
     return site
 
 
@@ -50,7 +52,7 @@ def test_every_figure_has_its_value_its_healthy_range_and_its_chart(health: Visi
     expect(first.locator(".chart .healthy")).to_be_visible()
     expect(first.locator(".chart .line circle")).to_be_visible()
     expect(first.locator(".advice")).not_to_be_empty()
-    served = health.context.request.get(f"{health.url}/api/health/ranking?tag=bot").json()
+    served = health.context.request.get(f"{health.url}/finerank/v1/health/ranking?tag=bot").json()
     ill = sum(figure["state"] == "unhealthy" for figure in served["figures"])
     expect(page.locator(".health-head .headline")).to_have_text(health.said("health.ill", n=ill))
 
@@ -63,7 +65,7 @@ def test_alerts_are_listed_as_the_server_orders_them(health: Visit) -> None:
     def alarm(route: Route) -> None:
         route.fulfill(json={**route.fetch().json(), "alerts": alerts})
 
-    page.route("**/api/health/ranking*", alarm)
+    page.route("**/finerank/v1/health/ranking*", alarm)
     choose_tag(page, "bot")
     rows = page.locator(".alerts li")
     expect(rows.locator(".state")).to_have_text([health.said("alert.cleared"), health.said("alert.raised")])
@@ -103,18 +105,20 @@ def test_it_is_asked_for_every_five_seconds_while_it_is_seen(start_visit: StartV
     visit.open("health")
     visit.page.wait_for_selector(".health-figure")
     for asked in (2, 3):
-        with visit.page.expect_response("**/api/stats"):
+        with visit.page.expect_response("**/finerank/v1/stats"):
             visit.page.clock.run_for(5_100)
-        assert len(visit.sent("/api/stats")) == asked
+        assert len(visit.sent("/finerank/v1/stats")) == asked
         visit.page.wait_for_load_state("networkidle")
     visit.page.click("#tab-rerank")
     visit.page.clock.run_for(20_000)
-    assert len(visit.sent("/api/stats")) == 3
+    assert len(visit.sent("/finerank/v1/stats")) == 3
 
 
 def test_a_failure_keeps_the_last_figures(health: Visit) -> None:
     health.expected = ("500",)
-    health.page.route("**/api/stats", lambda route: route.fulfill(status=500, json={"error": {"kind": "failed"}}))
+    health.page.route(
+        "**/finerank/v1/stats", lambda route: route.fulfill(status=500, json={"error": {"kind": "failed"}})
+    )
     health.page.locator("#health-tag").select_option("bot")
     expect(health.page.locator("#health [role=alert]")).to_contain_text(health.said("problem.failed"))
     expect(health.page.locator("#health [role=alert]")).to_contain_text(health.said("health.old"))

@@ -111,7 +111,7 @@ def test_files_are_chosen_and_counted(visit: Visit, tmp_path: Path) -> None:
 def test_a_pdf_is_read_by_the_server(visit: Visit) -> None:
     visit.page.set_input_files("#files", Path(__file__).parents[1] / "serving/manual.pdf")
     expect(visit.page.locator("#count")).not_to_be_empty()
-    (sent,) = visit.sent("/api/text")
+    (sent,) = visit.sent("/finerank/v1/text")
     assert sent.headers["x-filename"] == "manual.pdf"
     visit.page.fill("#query", "reset")
     visit.page.click("#run")

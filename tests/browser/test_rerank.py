@@ -129,12 +129,12 @@ def test_explanations_are_asked_for_one_at_a_time_the_first_five_first_and_then_
 
     def begun(request: object) -> None:
         nonlocal waiting
-        waiting += request.url.endswith("/api/explain")
+        waiting += request.url.endswith("/finerank/v1/explain")
         at_once.append(waiting)
 
     def ended(request: object) -> None:
         nonlocal waiting
-        waiting -= request.url.endswith("/api/explain")
+        waiting -= request.url.endswith("/finerank/v1/explain")
 
     visit.page.on("request", begun)
     visit.page.on("requestfinished", ended)
@@ -142,14 +142,14 @@ def test_explanations_are_asked_for_one_at_a_time_the_first_five_first_and_then_
     visit.rank(candidates=candidates)
     expect(visit.cards().nth(4).locator("mark.deciding").first).to_be_attached()
     assert max(at_once) == 1
-    assert [request.post_data_json["documents"][0] for request in visit.sent("/api/explain")][:5] == [
+    assert [request.post_data_json["documents"][0] for request in visit.sent("/finerank/v1/explain")][:5] == [
         candidate.strip() for candidate in candidates[:5]
     ]
     last = visit.cards().nth(59)
     assert last.locator("mark.deciding").count() == 0
     visit.until("scrollTo(0, 1e6) || document.querySelector('.card:last-child mark.deciding') !== null")
     assert max(at_once) == 1
-    assert len(visit.sent("/api/explain")) < 60
+    assert len(visit.sent("/finerank/v1/explain")) < 60
 
 
 def test_a_new_ranking_cancels_what_the_old_one_still_asked(english: Visit, site: Site) -> None:
@@ -162,7 +162,7 @@ def test_a_new_ranking_cancels_what_the_old_one_still_asked(english: Visit, site
     english.ranked()
     expect(english.cards()).to_have_count(2)
     english.page.wait_for_timeout(300)
-    asked = [request.post_data_json["documents"][0] for request in english.sent("/api/explain")]
+    asked = [request.post_data_json["documents"][0] for request in english.sent("/finerank/v1/explain")]
     assert asked[-1] in ("first", "second")
 
 
@@ -224,7 +224,7 @@ def test_the_servers_own_threshold_is_a_preset(english: Visit) -> None:
         info["models"][0]["threshold"] = 0.43
         route.fulfill(json=info)
 
-    english.page.route("**/api/info", set_one)
+    english.page.route("**/finerank/v1/info", set_one)
     english.page.reload()
     english.page.get_by_role("button", name=english.said("preset.own")).click()
     expect(english.page.locator("#threshold-value")).to_have_text("0.43")
@@ -311,7 +311,7 @@ def test_a_keyword_trap_of_every_language_can_be_clicked(visit: Visit) -> None:
         page.locator(f"#examples-side .languages button[lang={language}]").click()
         trap = page.locator("#examples-side .trap").nth(1)
         query = trap.locator("[dir]").inner_text()
-        with page.expect_response("**/api/rerank"):
+        with page.expect_response("**/finerank/v1/rerank"):
             trap.click()
         visit.ranked()
         expect(page.locator("#query")).to_have_value(query)

@@ -17,8 +17,10 @@ from finerank.testing import stub_reranker
 class RunningServer:
     """A server in a thread of this process. `http` speaks to it."""
 
-    def __init__(self, load: Callable[[str], Reranker], state_dir: Path, **settings: object) -> None:
-        self._server = Server("stub", load, ServeSettings(port=0, state_dir=str(state_dir), **settings))
+    def __init__(
+        self, load: Callable[[str], Reranker], state_dir: Path, *, model: str = "stub", **settings: object
+    ) -> None:
+        self._server = Server(model, load, ServeSettings(port=0, state_dir=str(state_dir), **settings))
         self.url = self._server.url
         self.address = "127.0.0.1", httpx.URL(self.url).port
         self.application = self._server.application
@@ -62,6 +64,20 @@ def start_server(tmp_path: Path) -> Iterator[StartServer]:
     ) -> RunningServer:
         started.append(RunningServer(load, tmp_path / "state", **settings))
         return started[-1].ready() if wait else started[-1]
+
+    yield start
+    for server in started:
+        server.close()
+
+
+@pytest.fixture(scope="session")
+def start_shared_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartServer]:
+    """`start_server` for a server that the fixture of a module or class shares."""
+    started: list[RunningServer] = []
+
+    def start(load: Callable[[str], Reranker], **settings: object) -> RunningServer:
+        started.append(RunningServer(load, tmp_path_factory.mktemp("state"), **settings))
+        return started[-1].ready()
 
     yield start
     for server in started:

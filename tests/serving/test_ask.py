@@ -43,8 +43,8 @@ def events_of(response: httpx.Response) -> list[tuple[str, dict]]:
 
 def test_an_answer_streams_stage_by_stage(start_server, store) -> None:
     server = start_server(lambda name: stub_reranker(Sure()), store=str(store))
-    assert server.http.get("/api/info").json()["ask"]
-    events = events_of(server.http.post("/api/ask", json={"question": QUESTION}))
+    assert server.http.get("/finerank/v1/info").json()["ask"]
+    events = events_of(server.http.post("/finerank/v1/ask", json={"question": QUESTION}))
     names = [name for name, _ in events]
     assert [event["name"] for name, event in events if name == "stage"] == ["recall", "rerank", "merge", "rules"]
     assert names[-2:] == ["text", "answer"]
@@ -54,33 +54,33 @@ def test_an_answer_streams_stage_by_stage(start_server, store) -> None:
     assert answer["kind"] == "extractive"
     assert "hold the button" in answer["answer"]
     assert answer["citations"][0]["number"] == 1
-    assert server.http.get("/api/health/ranking", params={"tag": "ask"}).json()["requests"] >= 1
-    again = events_of(server.http.post("/api/ask", json={"question": QUESTION}))
+    assert server.http.get("/finerank/v1/health/ranking", params={"tag": "ask"}).json()["requests"] >= 1
+    again = events_of(server.http.post("/finerank/v1/ask", json={"question": QUESTION}))
     assert again[-1][1]["cached"]
 
 
 def test_a_filter(start_server, store) -> None:
     server = start_server(lambda name: stub_reranker(Sure()), store=str(store))
     body = {"question": QUESTION, "where": ["source~lamp"]}
-    (*_, (name, answer)) = events_of(server.http.post("/api/ask", json=body))
+    (*_, (name, answer)) = events_of(server.http.post("/finerank/v1/ask", json=body))
     assert (name, answer["kind"]) == ("answer", "unknown")
-    wrong = server.http.post("/api/ask", json={"question": QUESTION, "where": ["nonsense"]})
+    wrong = server.http.post("/finerank/v1/ask", json={"question": QUESTION, "where": ["nonsense"]})
     assert (wrong.status_code, wrong.json()["error"]["kind"]) == (422, "invalid")
-    empty = server.http.post("/api/ask", json={"question": ""})
+    empty = server.http.post("/finerank/v1/ask", json={"question": ""})
     assert empty.status_code == 422
 
 
 def test_a_reranker_that_fails_leaves_the_first_stages_order_and_says_so(start_server, store) -> None:
     failing = OverlapBackend(error=RuntimeError("the GPU fell off the bus"))
     server = start_server(lambda name: stub_reranker(failing), store=str(store))
-    (*_, (name, answer)) = events_of(server.http.post("/api/ask", json={"question": "is the lamp green?"}))
+    (*_, (name, answer)) = events_of(server.http.post("/finerank/v1/ask", json={"question": "is the lamp green?"}))
     assert name == "answer"
     assert any("bus" in note for note in answer["notes"])
 
 
 def test_without_a_store_there_is_nothing_to_ask(server) -> None:
-    assert not server.http.get("/api/info").json()["ask"]
-    answer = server.http.post("/api/ask", json={"question": QUESTION})
+    assert not server.http.get("/finerank/v1/info").json()["ask"]
+    answer = server.http.post("/finerank/v1/ask", json={"question": QUESTION})
     assert (answer.status_code, answer.json()["error"]["kind"]) == (404, "not_found")
     assert "--store" in answer.json()["error"]["message"]
 
@@ -93,26 +93,28 @@ def test_a_store_that_is_not_there_is_told_before_the_server_listens(tmp_path) -
 
 def test_the_servers_threshold_hides_nothing_from_the_funnel(start_server, store) -> None:
     server = start_server(lambda name: stub_reranker(Sure(), threshold=0.99), store=str(store))
-    events = events_of(server.http.post("/api/ask", json={"question": "which lamp is green?"}))
+    events = events_of(server.http.post("/finerank/v1/ask", json={"question": "which lamp is green?"}))
     search = next(event for name, event in events if name == "search")
     assert len(search["reranked"]) == 2
-    assert len(server.http.post("/api/rerank", json={"query": "lamp", "documents": ["x"]}).json()["results"]) == 0
+    assert (
+        len(server.http.post("/finerank/v1/rerank", json={"query": "lamp", "documents": ["x"]}).json()["results"]) == 0
+    )
 
 
 def test_a_model_in_anothers_place_gives_its_own_answers(start_server, store) -> None:
     server = start_server(lambda name: stub_reranker(Sure()), store=str(store), api_keys=("key",))
     server.http.headers["authorization"] = "key"
     question = {"question": QUESTION}
-    events_of(server.http.post("/api/ask", json=question))
-    assert events_of(server.http.post("/api/ask", json=question))[-1][1]["cached"]
-    assert server.http.post("/api/model", json={"model": "other"}).status_code == 200
-    assert not events_of(server.http.post("/api/ask", json=question))[-1][1]["cached"]
+    events_of(server.http.post("/finerank/v1/ask", json=question))
+    assert events_of(server.http.post("/finerank/v1/ask", json=question))[-1][1]["cached"]
+    assert server.http.post("/finerank/v1/model", json={"model": "other"}).status_code == 200
+    assert not events_of(server.http.post("/finerank/v1/ask", json=question))[-1][1]["cached"]
 
 
 def test_the_light_model_goes_first(start_server, store, monkeypatch) -> None:
     monkeypatch.setenv("FINERANK_RAG_LIGHT_MODEL", DEFAULT_MODEL)
     monkeypatch.setenv("FINERANK_RAG_LIGHT_TOP", "1")
     server = start_server(lambda name: stub_reranker(Sure()), store=str(store))
-    events = events_of(server.http.post("/api/ask", json={"question": "what do I do to reset the router?"}))
+    events = events_of(server.http.post("/finerank/v1/ask", json={"question": "what do I do to reset the router?"}))
     stages = [(event["name"], event["kept"]) for name, event in events if name == "stage"]
     assert stages[:3] == [("recall", 2), ("light rerank", 1), ("rerank", 1)]

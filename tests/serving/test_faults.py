@@ -72,15 +72,15 @@ def test_a_body_too_large_is_refused_before_it_is_read(start_server, chunked) ->
     server = start_server(max_body_mb=1)
     content = b'{"query": "' + b"x" * 2_000_000 + b'"}'
     sent = iter([content[:900_000], content[900_000:]]) if chunked else content
-    answer = server.http.post("/api/rerank", content=sent)
+    answer = server.http.post("/finerank/v1/rerank", content=sent)
     assert (answer.status_code, kind_of(answer)) == (413, "too_large")
     assert "max_body_mb" in answer.json()["error"]["message"]
-    assert server.http.post("/api/rerank", json=BODY).status_code == 200
+    assert server.http.post("/finerank/v1/rerank", json=BODY).status_code == 200
 
 
 def test_too_many_documents_or_tokens_are_refused(start_server) -> None:
     server = start_server(max_documents=3, max_request_tokens=50)
-    assert server.http.post("/api/rerank", json=BODY).status_code == 200
+    assert server.http.post("/finerank/v1/rerank", json=BODY).status_code == 200
     many = server.http.post("/v2/rerank", json={"model": "m", "query": QUERY, "documents": ["a"] * 4})
     assert many.status_code == 413
     assert "max_documents" in many.json()["message"]
@@ -92,42 +92,42 @@ def test_too_many_documents_or_tokens_are_refused(start_server) -> None:
 @pytest.mark.parametrize("looks", [False, True])
 def test_a_full_queue_is_429_with_retry_after(start_server, gated, together, looks) -> None:
     server = start_server(lambda name: served_by(gated, looks), max_queue_tokens=300)
-    waiting = together.submit(server.http.post, "/api/rerank", json=FIRST_OF_FORTY)
+    waiting = together.submit(server.http.post, "/finerank/v1/rerank", json=FIRST_OF_FORTY)
     assert gated.reached.wait(10)
     refused = server.http.post("/v1/rerank", json=FIRST_OF_FORTY)
     assert refused.status_code == 429
     assert int(refused.headers["retry-after"]) >= 1
     gated.gate.set()
     assert waiting.result().status_code == 200
-    assert server.http.post("/api/rerank", json={"query": "q", "documents": ["a"]}).status_code == 200
+    assert server.http.post("/finerank/v1/rerank", json={"query": "q", "documents": ["a"]}).status_code == 200
 
 
 def test_too_many_requests_are_429_before_their_body_is_read(start_server, gated, together) -> None:
     server = start_server(lambda name: stub_reranker(gated), max_requests=2)
-    inside = [together.submit(server.http.post, "/api/rerank", json=BODY) for _ in range(2)]
+    inside = [together.submit(server.http.post, "/finerank/v1/rerank", json=BODY) for _ in range(2)]
     server.until(lambda: server.application.gate.inside == 2)
     refused = server.http.post("/rerank", json={"query": "q", "texts": ["a"]})
     assert refused.status_code == 429
     assert server.http.get("/health").status_code == 200
     gated.gate.set()
     assert all(one.result().status_code == 200 for one in inside)
-    assert server.http.post("/api/rerank", json=BODY).status_code == 200
+    assert server.http.post("/finerank/v1/rerank", json=BODY).status_code == 200
 
 
 @pytest.mark.parametrize("looks", [False, True])
 def test_a_deadline_is_kept_and_costs_nothing_more(start_server, gated, looks) -> None:
     server = start_server(lambda name: served_by(gated, looks, batch_tokens=32))
-    late = server.http.post("/api/rerank", json=FIRST_OF_FORTY, headers={"x-request-timeout": "0.2"})
+    late = server.http.post("/finerank/v1/rerank", json=FIRST_OF_FORTY, headers={"x-request-timeout": "0.2"})
     assert (late.status_code, kind_of(late)) == (504, "timeout")
     gated.gate.set()
     server.until(lambda: server.application.models.queued() == (0, 0))
-    assert server.http.post("/api/rerank", json=BODY).status_code == 200
+    assert server.http.post("/finerank/v1/rerank", json=BODY).status_code == 200
     assert gated.pairs < 20
 
 
 @pytest.mark.parametrize("given", ["soon", "-1", "nan", "0"])
 def test_a_wrong_deadline(server, given) -> None:
-    wrong = server.http.post("/api/rerank", json=BODY, headers={"x-request-timeout": given})
+    wrong = server.http.post("/finerank/v1/rerank", json=BODY, headers={"x-request-timeout": given})
     assert (wrong.status_code, kind_of(wrong)) == (422, "invalid")
 
 
@@ -135,11 +135,11 @@ def test_a_wrong_deadline(server, given) -> None:
 def test_a_caller_who_hangs_up_costs_nothing_more(start_server, gated, accept) -> None:
     server = start_server(lambda name: stub_reranker(gated, batch_tokens=32))
     with pytest.raises(httpx.ReadTimeout):
-        server.http.post("/api/rerank", json=FORTY, headers={"accept": accept}, timeout=0.3)
+        server.http.post("/finerank/v1/rerank", json=FORTY, headers={"accept": accept}, timeout=0.3)
     server.until(lambda: server.application.gate.inside == 0)
     gated.gate.set()
     server.until(lambda: server.application.models.queued() == (0, 0))
-    assert server.http.post("/api/rerank", json=BODY).status_code == 200
+    assert server.http.post("/finerank/v1/rerank", json=BODY).status_code == 200
     assert gated.pairs < 20
 
 
@@ -153,7 +153,7 @@ def test_a_failed_forward_reaches_every_waiter_in_its_dialect(start_server, toge
         "/rerank": {"query": QUERY, "texts": DOCUMENTS},
         "/vllm/rerank": {"model": "m", **BODY},
         "/infinity/rerank": {"model": "m", **BODY},
-        "/api/rerank": BODY,
+        "/finerank/v1/rerank": BODY,
     }
     futures = {path: together.submit(server.http.post, path, json=body) for path, body in asked.items()}
     answers = {path: future.result() for path, future in futures.items()}
@@ -163,16 +163,18 @@ def test_a_failed_forward_reaches_every_waiter_in_its_dialect(start_server, toge
     }
     assert all("bus" in answer.text for answer in answers.values())
     backend.error = None
-    assert server.http.post("/api/rerank", json=BODY).status_code == 200
+    assert server.http.post("/finerank/v1/rerank", json=BODY).status_code == 200
 
 
 def test_a_nan_is_an_error_of_its_own_request(start_server) -> None:
     server = start_server(lambda name: stub_reranker(OverlapBackend(nan_word="poison")))
-    bad = server.http.post("/api/rerank", json={"query": "q", "documents": ["fine", "poison"]})
+    bad = server.http.post("/finerank/v1/rerank", json={"query": "q", "documents": ["fine", "poison"]})
     assert bad.status_code == 500
     assert "documents[1]" in bad.json()["error"]["message"]
     streamed = server.http.post(
-        "/api/rerank", json={"query": "q", "documents": ["fine", "poison"]}, headers={"accept": "text/event-stream"}
+        "/finerank/v1/rerank",
+        json={"query": "q", "documents": ["fine", "poison"]},
+        headers={"accept": "text/event-stream"},
     )
     assert "NaN" not in streamed.text.replace("answered nan", "")
     assert "event: error" in streamed.text
@@ -184,7 +186,7 @@ def test_failing_open_gives_the_callers_order_back_and_says_so(start_server, gat
         gated.gate.set()
         gated.error = RuntimeError("the GPU fell off the bus")
     server = start_server(lambda name: stub_reranker(gated), fail_open=True, timeout_s=0.3)
-    answer = server.http.post("/api/rerank", json={**BODY, "top_n": 2})
+    answer = server.http.post("/finerank/v1/rerank", json={**BODY, "top_n": 2})
     assert answer.status_code == 200
     assert [row["index"] for row in answer.json()["results"]] == [0, 1]
     assert {row["score"] for row in answer.json()["results"]} == {0.0}
@@ -192,14 +194,14 @@ def test_failing_open_gives_the_callers_order_back_and_says_so(start_server, gat
     cohere = server.http.post("/v2/rerank", json={"model": "m", **BODY})
     assert [row["index"] for row in cohere.json()["results"]] == [0, 1, 2]
     assert "order given" in cohere.headers["x-finerank-degraded"]
-    invalid = server.http.post("/api/rerank", json={"query": "", "documents": DOCUMENTS})
+    invalid = server.http.post("/finerank/v1/rerank", json={"query": "", "documents": DOCUMENTS})
     assert invalid.status_code == 422
-    assert server.http.get("/api/health/ranking").json()["requests"] == 0
+    assert server.http.get("/finerank/v1/health/ranking").json()["requests"] == 0
     kind = "failed" if fault == "failed" else "timeout"
     assert f'finerank_errors_total{{kind="{kind}"}} 2.0' in server.http.get("/metrics").text
 
 
-@pytest.mark.parametrize("path", ["/v2/rerank", "/api/explain"])
+@pytest.mark.parametrize("path", ["/v2/rerank", "/finerank/v1/explain"])
 def test_a_body_that_stalls_is_given_up_and_leaves_room_for_others(start_server, path) -> None:
     server = start_server(max_requests=1, timeout_s=0.5)
     with socket.create_connection(server.address, timeout=10) as stalled:
@@ -228,14 +230,14 @@ def test_headers_that_do_not_end_close_the_connection(server) -> None:
 
 def test_shutdown_finishes_what_was_accepted_and_refuses_the_rest(start_server, gated, together) -> None:
     server = start_server(lambda name: stub_reranker(gated))
-    accepted = [together.submit(server.http.post, "/api/rerank", json=BODY) for _ in range(5)]
+    accepted = [together.submit(server.http.post, "/finerank/v1/rerank", json=BODY) for _ in range(5)]
     server.until(lambda: server.application.gate.inside == 5)
     server.stop()
     server.until(lambda: server.http.get("/health").status_code == 503)
     health = server.http.get("/health").json()
     assert (health["live"], health["ready"], health["state"]) == (True, False, "draining")
     assert server.http.get("/health/live").status_code == 200
-    refused = server.http.post("/api/rerank", json=BODY)
+    refused = server.http.post("/finerank/v1/rerank", json=BODY)
     assert (refused.status_code, kind_of(refused)) == (503, "unavailable")
     assert "retry-after" in refused.headers
     gated.gate.set()
@@ -247,7 +249,7 @@ def test_shutdown_finishes_what_was_accepted_and_refuses_the_rest(start_server, 
 
 def test_shutdown_waits_no_longer_than_it_may(start_server, gated, together) -> None:
     server = start_server(lambda name: stub_reranker(gated), shutdown_s=0.3)
-    stuck = together.submit(server.http.post, "/api/rerank", json=BODY)
+    stuck = together.submit(server.http.post, "/finerank/v1/rerank", json=BODY)
     server.until(lambda: server.application.gate.inside == 1)
     server.stop()
     given_up = stuck.result(20)
@@ -271,14 +273,14 @@ def test_a_model_is_swapped_without_dropping_a_request(start_server, gated, toge
 
     server = start_server(load, api_keys=("secret",))
     server.http.headers["authorization"] = "Bearer secret"
-    old = [together.submit(server.http.post, "/api/rerank", json=BODY) for _ in range(3)]
+    old = [together.submit(server.http.post, "/finerank/v1/rerank", json=BODY) for _ in range(3)]
     assert gated.reached.wait(10)
     server.until(lambda: server.application.gate.inside == 3)
-    wrong = server.http.post("/api/model", json={"model": "missing"})
+    wrong = server.http.post("/finerank/v1/model", json={"model": "missing"})
     assert (wrong.status_code, kind_of(wrong)) == (422, "invalid")
     assert "missing" in wrong.json()["error"]["message"]
-    assert server.http.post("/api/model", json={"model": "second"}).json()["name"] == "second"
-    new = server.http.post("/api/rerank", json=BODY).json()
+    assert server.http.post("/finerank/v1/model", json={"model": "second"}).json()["name"] == "second"
+    new = server.http.post("/finerank/v1/rerank", json=BODY).json()
     assert new["results"][0]["index"] != 1
     assert not any(one.done() for one in old)
     assert not gated.closed
@@ -296,11 +298,11 @@ def test_an_unused_model_is_unloaded_and_comes_back(start_server) -> None:
         return stub_reranker(made[-1])
 
     server = start_server(load, idle_unload_s=0.2)
-    server.until(lambda: server.http.get("/api/info").json()["models"][0]["state"] == "unloaded")
+    server.until(lambda: server.http.get("/finerank/v1/info").json()["models"][0]["state"] == "unloaded")
     server.until(lambda: made[0].closed)
     assert server.http.get("/health").status_code == 200
     with ThreadPoolExecutor(8) as pool:
-        answers = list(pool.map(lambda _: server.http.post("/api/rerank", json=BODY), range(8)))
+        answers = list(pool.map(lambda _: server.http.post("/finerank/v1/rerank", json=BODY), range(8)))
     assert [answer.status_code for answer in answers] == [200] * 8
     assert len(made) == 2
 
@@ -317,7 +319,7 @@ def test_health_while_the_model_loads(start_server) -> None:
     health = server.http.get("/health/ready")
     assert (health.status_code, health.json()["state"]) == (503, "loading")
     with ThreadPoolExecutor(1) as pool:
-        early = pool.submit(server.http.post, "/api/rerank", json=BODY)
+        early = pool.submit(server.http.post, "/finerank/v1/rerank", json=BODY)
         may_load.set()
         assert early.result().status_code == 200
     assert server.http.get("/health/ready").status_code == 200
@@ -351,7 +353,7 @@ def test_ten_times_what_it_can_hold(start_server) -> None:
     outcomes: list[int] = []
 
     def ask(_: int) -> None:
-        answer = httpx.post(server.url + "/api/rerank", json=FORTY, timeout=60)
+        answer = httpx.post(server.url + "/finerank/v1/rerank", json=FORTY, timeout=60)
         outcomes.append(answer.status_code)
         if answer.status_code == 200:
             assert [row["index"] for row in answer.json()["results"]] == expected

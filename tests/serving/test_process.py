@@ -52,7 +52,7 @@ class Process:
 
     def rank(self, question: str, passages: list[str] = PASSAGES) -> httpx.Response:
         body = {"query": question, "documents": passages}
-        return httpx.post(f"{self.url}/api/rerank", json=body, timeout=120, trust_env=False)
+        return httpx.post(f"{self.url}/finerank/v1/rerank", json=body, timeout=120, trust_env=False)
 
     def memory_mb(self) -> float:
         status = Path(f"/proc/{self.process.pid}/status").read_text(encoding="utf-8")

@@ -66,34 +66,43 @@ def test_what_needs_a_key_and_what_does_not(start_server) -> None:
     server = start_server(api_keys=("sesame",))
     for path in ("/", "/health", "/health/live", "/docs", "/openapi.json"):
         assert server.http.get(path).status_code == 200
-    for path in ("/api/info", "/api/stats", "/api/health/ranking", "/metrics", "/info", "/v1/models"):
+    for path in (
+        "/finerank/v1/info",
+        "/finerank/v1/stats",
+        "/finerank/v1/health/ranking",
+        "/metrics",
+        "/info",
+        "/v1/models",
+    ):
         assert server.http.get(path).status_code == 401
-    shapes = {"/v2/rerank": "message", "/jina/v1/rerank": "detail", "/rerank": "error", "/api/rerank": "error"}
+    shapes = {"/v2/rerank": "message", "/jina/v1/rerank": "detail", "/rerank": "error", "/finerank/v1/rerank": "error"}
     for path, field in shapes.items():
         answer = server.http.post(path, json=BODY)
         assert answer.status_code == 401
         assert field in answer.json()
         assert answer.headers["www-authenticate"] == "Bearer"
     server.http.headers["authorization"] = "sesame"
-    assert server.http.post("/api/rerank", json=BODY).status_code == 200
+    assert server.http.post("/finerank/v1/rerank", json=BODY).status_code == 200
     assert server.http.get("/metrics").status_code == 200
 
 
 def test_a_model_is_not_changed_without_a_key(server) -> None:
-    answer = server.http.post("/api/model", json={"model": "stub"})
+    answer = server.http.post("/finerank/v1/model", json={"model": "stub"})
     assert (answer.status_code, answer.json()["error"]["kind"]) == (403, "forbidden")
 
 
 def test_other_origins_may_not_call_unless_told(start_server) -> None:
     asking = {"origin": "https://app.example", "access-control-request-method": "POST"}
-    closed = start_server().http.options("/api/rerank", headers=asking)
+    closed = start_server().http.options("/finerank/v1/rerank", headers=asking)
     assert "access-control-allow-origin" not in closed.headers
     opened = start_server(cors_origins=("https://app.example",)).http
-    assert opened.options("/api/rerank", headers=asking).headers["access-control-allow-origin"] == asking["origin"]
-    other = opened.options("/api/rerank", headers={**asking, "origin": "https://evil.example"})
+    assert (
+        opened.options("/finerank/v1/rerank", headers=asking).headers["access-control-allow-origin"] == asking["origin"]
+    )
+    other = opened.options("/finerank/v1/rerank", headers={**asking, "origin": "https://evil.example"})
     assert "access-control-allow-origin" not in other.headers
     # an origin that may call, may read errors too
-    wrong = opened.post("/api/rerank", json={}, headers={"origin": "https://app.example"})
+    wrong = opened.post("/finerank/v1/rerank", json={}, headers={"origin": "https://app.example"})
     assert wrong.headers["access-control-allow-origin"] == asking["origin"]
     assert "retry-after" in wrong.headers["access-control-expose-headers"]
 
@@ -104,7 +113,7 @@ def test_the_page_runs_only_its_own_scripts(server) -> None:
     assert "script-src 'self'" in policy
     assert "unsafe" not in policy
     assert "unsafe-eval" not in server.http.get("/docs").headers["content-security-policy"]
-    assert server.http.get("/api/info").headers["x-content-type-options"] == "nosniff"
+    assert server.http.get("/finerank/v1/info").headers["x-content-type-options"] == "nosniff"
 
 
 @pytest.mark.parametrize("path", ["/../pyproject.toml", "/%2e%2e/app.py", "/docs/../app.py", "/docs/%2e%2e%2fapp.py"])
@@ -116,12 +125,12 @@ def test_files_beside_the_page_are_not_served(server, path) -> None:
 def test_no_text_of_a_request_is_logged(start_server, caplog, fault) -> None:
     caplog.set_level(logging.DEBUG)
     server = start_server(lambda name: stub_reranker(OverlapBackend(error=fault)))
-    server.http.post("/api/rerank", json=BODY)
+    server.http.post("/finerank/v1/rerank", json=BODY)
     server.http.post("/v2/rerank", json={"model": "m", **BODY})
-    server.http.post("/api/explain", json=BODY)
-    server.http.post("/api/overlap", json=BODY)
-    server.http.post("/api/rerank", json={**BODY, "documents": [["treasure"]]})
-    server.http.post("/api/rerank", content=b'{"query": "treasure')
+    server.http.post("/finerank/v1/explain", json=BODY)
+    server.http.post("/finerank/v1/overlap", json=BODY)
+    server.http.post("/finerank/v1/rerank", json={**BODY, "documents": [["treasure"]]})
+    server.http.post("/finerank/v1/rerank", content=b'{"query": "treasure')
     server.until(lambda: sum(record.message == "request" for record in caplog.records) == 6)
     lines = [JsonFormatter().format(record) for record in caplog.records if record.name.startswith("finerank")]
     assert not any("treasure" in line or "oak" in line for line in lines)
@@ -133,7 +142,7 @@ def test_no_text_of_a_request_is_logged(start_server, caplog, fault) -> None:
 def test_text_is_logged_where_that_was_asked_for(start_server, caplog) -> None:
     caplog.set_level(logging.INFO)
     server = start_server(log_text=True)
-    server.http.post("/api/rerank", json=BODY)
+    server.http.post("/finerank/v1/rerank", json=BODY)
     server.until(lambda: any(record.message == "request" for record in caplog.records))
     (record,) = (record for record in caplog.records if record.message == "request")
     assert json.loads(JsonFormatter().format(record))["requests"] == [BODY]

@@ -25,6 +25,7 @@ from finerank.serving.keys import Keys
 from finerank.serving.models import Load, ServedModel, ServedModels
 from finerank.serving.openapi import openapi
 from finerank.serving.own import OwnApi
+from finerank.serving.paths import CanonicalPath, given_path, nearest_path
 from finerank.serving.rank import DEGRADED, RankEndpoint
 from finerank.serving.service import RerankService
 from finerank.serving.tracing import open_tracer
@@ -66,8 +67,14 @@ class Application:
         self.settings = settings
         self.models = ServedModels(
             [
-                ServedModel(name, load, self.monitor, max_queue_tokens=settings.max_queue_tokens)
-                for name in dict.fromkeys((model, *settings.more_models))
+                ServedModel(
+                    source,
+                    load,
+                    self.monitor,
+                    max_queue_tokens=settings.max_queue_tokens,
+                    aliases=settings.served_model_name if source == model else (),
+                )
+                for source in dict.fromkeys((model, *settings.more_models))
             ]
         )
         self.service = RerankService(self.models, self.monitor, settings)
@@ -82,6 +89,7 @@ class Application:
             exception_handlers={HTTPException: _http_error},
             lifespan=self._lifespan,
         )
+        self.asgi.router.redirect_slashes = False  # CanonicalPath serves both forms
 
     async def drain(self) -> None:
         """Let no more requests in, and wait, for as long as the settings allow, until those inside are answered."""
@@ -107,7 +115,11 @@ class Application:
 
     def _routes(self) -> list[BaseRoute]:
         ranking = [
-            Route(path, RankEndpoint(path, self.service, self.gate, self._keys).__call__, methods=["POST"])
+            Route(
+                path.replace("{name}", "{name:path}"),
+                RankEndpoint(path, self.service, self.gate, self._keys).__call__,
+                methods=["POST"],
+            )
             for path in ROUTES
         ]
         return [
@@ -123,7 +135,7 @@ class Application:
         ]
 
     def _middleware(self) -> list[Middleware]:
-        middleware = [Middleware(Envelope, monitor=self.monitor, tracer=self._tracer)]
+        middleware = [Middleware(CanonicalPath), Middleware(Envelope, monitor=self.monitor, tracer=self._tracer)]
         if self.settings.cors_origins:
             middleware.append(
                 Middleware(
@@ -189,11 +201,18 @@ async def _docs(request: Request) -> Response:
 
 
 async def _http_error(request: Request, error: Exception) -> Response:
-    """404 and 405 in the native shape."""
+    """404 and 405 in the native shape, with the fields in which other APIs' clients look for the message."""
     if not isinstance(error, HTTPException):
         raise error
     kind = "not_found" if error.status_code == 404 else "invalid"
-    message = f"{request.method} {request.url.path}: {error.detail}; /docs lists what there is"
+    message = f"{request.method} {given_path(request.scope)}: {error.detail}; {_advice(request, error)}"
     exchange_of(request.scope).log["error"] = error.detail
-    body = {"error": {"kind": kind, "message": message, "field": None, "retry_after_s": None}}
-    return JSONResponse(body, error.status_code, error.headers)
+    fields = {"kind": kind, "message": message, "field": None, "retry_after_s": None}
+    return JSONResponse({"error": fields, "message": message, "detail": message}, error.status_code, error.headers)
+
+
+def _advice(request: Request, error: HTTPException) -> str:
+    if error.status_code == 405:
+        return f"it takes {(error.headers or {}).get('Allow', 'other methods')}"
+    near = nearest_path(request.scope["path"], request.method, request.app.routes)
+    return f"did you mean {near}? /docs lists every path" if near else "/docs lists every path"

@@ -50,7 +50,7 @@ class ServedRanker:
         if self.loop is None:
             raise InvalidSetting("the server is not running yet")
         given = tuple(each if isinstance(each, Document) else Document(each) for each in documents)
-        request = RerankRequest(query, given, top_n=top_n, tag=TAG, below_threshold=True)
+        request = RerankRequest(query, given, top_n=top_n, tag=TAG, threshold=0.0)
         try:
             (answer,) = asyncio.run_coroutine_threadsafe(self._service.answer([request]), self.loop).result()
         except FinerankError:
@@ -61,7 +61,7 @@ class ServedRanker:
 
 
 class AskApi:
-    """`POST /api/ask` over one store. Opening it raises `StoreNotFound`, `StoreError`,
+    """`POST /finerank/v1/ask` over one store. Opening it raises `StoreNotFound`, `StoreError`,
     `InvalidSetting`, or `ModelError` about the light model."""
 
     def __init__(self, store: Path, settings: RagSettings, service: RerankService, gate: Gate, keys: Keys) -> None:
@@ -75,10 +75,10 @@ class AskApi:
         self._light: Reranker | None = None
         if settings.light_model:
             self._light = Reranker.from_pretrained(settings.light_model, threshold=0.0, effort="full")
-        self._opened = self._open(service.models.default.name)
+        self._opened = self._open(service.models.default.source)
 
     def routes(self) -> list[Route]:
-        return [Route("/api/ask", self._ask, methods=["POST"])]
+        return [Route("/finerank/v1/ask", self._ask, methods=["POST"])]
 
     def close(self) -> None:
         self._threads.shutdown(wait=False, cancel_futures=True)
@@ -87,7 +87,7 @@ class AskApi:
 
     def _open(self, model: str) -> tuple[str, Pipeline]:
         def alert() -> str:
-            return self._service.monitor.alarm(model)
+            return self._service.monitor.alarm(self._service.models.default.name)
 
         return model, open_pipeline(
             self._store, self._ranker, self._settings, model=model, light=self._light, alert=alert
@@ -96,8 +96,8 @@ class AskApi:
     def _pipeline(self) -> Pipeline:
         """The pipeline with what is known about the model that ranks now: it may have been replaced."""
         model, pipeline = self._opened
-        if model != self._service.models.default.name:
-            self._opened = _, pipeline = self._open(self._service.models.default.name)
+        if model != self._service.models.default.source:
+            self._opened = _, pipeline = self._open(self._service.models.default.source)
         return pipeline
 
     async def _ask(self, request: Request) -> Response:

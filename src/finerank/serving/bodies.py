@@ -1,4 +1,4 @@
-"""The bodies of finerank's own API beside `/api/rerank`, as pydantic models: what is read, and what OpenAPI tells."""
+"""The bodies of finerank's own API beside its rerank path, as pydantic models for reading and for OpenAPI."""
 
 from typing import Annotated, Literal
 
@@ -65,6 +65,7 @@ class BaselineRequest(Body):
 
 class ModelBody(BaseModel):
     name: str
+    aliases: Annotated[list[str], Field(description="other names it answers to")]
     device: str
     precision: str
     max_length: int
@@ -90,7 +91,7 @@ class InfoResponse(BaseModel):
     models: list[ModelBody]
     limits: Limits
     auth: bool
-    ask: Annotated[bool, Field(description="whether /api/ask answers questions from a store")]
+    ask: Annotated[bool, Field(description="whether /finerank/v1/ask answers questions from a store")]
     state: str
     uptime_s: float
 

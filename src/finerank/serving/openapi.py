@@ -8,7 +8,7 @@ from pydantic.json_schema import models_json_schema
 
 from finerank import __version__
 from finerank.serving import bodies
-from finerank.serving.dialects import DIALECTS, ROUTES, Route
+from finerank.serving.dialects import DIALECTS, NATIVE_PREFIX, ROUTES, Route
 from finerank.serving.dialects.models import GET_ROUTES, MODEL_ROUTES
 from finerank.serving.dialects.native import NativeError
 from finerank.serving.request import PROBLEMS, Problem
@@ -29,39 +29,41 @@ ERRORS: Mapping[str, str] = {
 """Kinds of problem in words."""
 
 OWN: Mapping[tuple[str, str], tuple[str, type[BaseModel] | None, type[BaseModel] | None, Json | None]] = {
-    ("post", "/api/explain"): (
+    ("post", "/finerank/v1/explain"): (
         "What each document's score hangs on",
         bodies.ExplainRequest,
         bodies.ExplainResponse,
         {"query": "How do I reset it?", "documents": ["Keep it dry. Hold the reset button."], "words": True},
     ),
-    ("post", "/api/overlap"): (
+    ("post", "/finerank/v1/overlap"): (
         "Word overlap (BM25), for comparison",
         bodies.OverlapRequest,
         bodies.OverlapResponse,
         {"query": "reset button", "documents": ["Keep it dry.", "Hold the reset button."]},
     ),
-    ("post", "/api/model"): (
+    ("post", "/finerank/v1/model"): (
         "Load a model in the place of the first; needs a key",
         bodies.ModelRequest,
         bodies.ModelBody,
         {"model": "BAAI/bge-reranker-v2-m3"},
     ),
-    ("post", "/api/health/ranking/baseline"): (
+    ("post", "/finerank/v1/health/ranking/baseline"): (
         "Keep the present scores as what drift is measured against",
         bodies.BaselineRequest,
         None,
         {},
     ),
-    ("get", "/api/info"): ("The models, the limits, the state", None, bodies.InfoResponse, None),
-    ("get", "/api/examples"): ("Keyword traps to try", None, bodies.ExamplesResponse, None),
-    ("get", "/api/stats"): ("The last hour of the server's figures", None, None, None),
-    ("get", "/api/health/ranking"): ("Ranking health over the window", None, None, None),
+    ("get", "/finerank/v1/info"): ("The models, the limits, the state", None, bodies.InfoResponse, None),
+    ("get", "/finerank/v1/examples"): ("Keyword traps to try", None, bodies.ExamplesResponse, None),
+    ("get", "/finerank/v1/stats"): ("The last hour of the server's figures", None, None, None),
+    ("get", "/finerank/v1/health/ranking"): ("Ranking health over the window", None, None, None),
     ("get", "/health"): ("Is it live, and ready", None, bodies.HealthResponse, None),
     ("get", "/health/live"): ("Is the process alive", None, bodies.HealthResponse, None),
     ("get", "/health/ready"): ("May requests be sent", None, bodies.HealthResponse, None),
 }
 """finerank's own paths: summary, request, response, example."""
+
+_MODEL_NAME: Json = {"name": "name", "in": "path", "required": True, "schema": {"type": "string"}}
 
 
 @cache
@@ -79,8 +81,7 @@ def openapi() -> Json:
         paths.setdefault(path, {})["get"] = _operation("get", path, summary, "Models", {"200": _object("the answer")})
     for path, (_, summary) in MODEL_ROUTES.items():
         operation = _operation("get", path, summary, "Models", {"200": _object("the answer")})
-        name: Json = {"name": "name", "in": "path", "required": True, "schema": {"type": "string"}}
-        paths.setdefault(path, {})["get"] = {**operation, "parameters": [name]}
+        paths.setdefault(path, {})["get"] = {**operation, "parameters": [_MODEL_NAME]}
     for (method, path), (summary, request, response, example) in OWN.items():
         answer = _json(names[response], "the answer") if response else _object("the answer")
         errors = {str(PROBLEMS[kind]): _json(names[NativeError], text) for kind, text in ERRORS.items()}
@@ -89,7 +90,7 @@ def openapi() -> Json:
         operation = _operation(method, path, summary, "finerank", {"200": answer, **errors})
         if request is not None:
             operation["requestBody"] = _body([names[request]], {"example": example})
-        if path == "/api/health/ranking":
+        if path == "/finerank/v1/health/ranking":
             operation["parameters"] = [_query("model"), _query("tag")]
         paths.setdefault(path, {})[method] = operation
     return {
@@ -128,10 +129,13 @@ def _ranking_operation(path: str, route: Route, names: Mapping[type[BaseModel], 
     statuses = {dialect.render_error(Problem(kind, ""))[0]: kind for dialect in spoken.values() for kind in PROBLEMS}
     for status, kind in sorted(statuses.items()):
         responses[str(status)] = _json(_any_of(errors), ERRORS[kind])
-    tag = "finerank" if path.startswith("/api/") else route.dialect
+    tag = "finerank" if path.startswith(NATIVE_PREFIX) else route.dialect
     operation = _operation("post", path, route.summary, tag, responses)
     examples = {name: {"value": dialect.EXAMPLE} for name, dialect in spoken.items()}
-    operation["requestBody"] = _body([names[dialect.REQUEST] for dialect in spoken.values()], {"examples": examples})
+    requests = {str(names[dialect.REQUEST]): names[dialect.REQUEST] for dialect in spoken.values()}
+    operation["requestBody"] = _body(list(requests.values()), {"examples": examples})
+    if "{name}" in path:
+        operation["parameters"] = [_MODEL_NAME]
     return operation
 
 

@@ -1,4 +1,4 @@
-"""finerank's own API beside `/api/rerank`: explanations, word overlap, models, examples, health, figures."""
+"""finerank's own API beside `/finerank/v1/rerank`: explanations, word overlap, models, examples, health, figures."""
 
 import asyncio
 import time
@@ -48,17 +48,17 @@ class OwnApi:
 
     def routes(self) -> list[Route]:
         post = {
-            "/api/explain": self._explain,
-            "/api/overlap": self._overlap,
-            "/api/text": self._text,
-            "/api/health/ranking/baseline": self._baseline,
-            **({"/api/ask": self._no_store} if self._service.settings.store is None else {}),
+            "/finerank/v1/explain": self._explain,
+            "/finerank/v1/overlap": self._overlap,
+            "/finerank/v1/text": self._text,
+            "/finerank/v1/health/ranking/baseline": self._baseline,
+            **({"/finerank/v1/ask": self._no_store} if self._service.settings.store is None else {}),
         }
         get = {
-            "/api/info": self._info,
-            "/api/examples": self._examples,
-            "/api/stats": self._stats,
-            "/api/health/ranking": self._ranking_health,
+            "/finerank/v1/info": self._info,
+            "/finerank/v1/examples": self._examples,
+            "/finerank/v1/stats": self._stats,
+            "/finerank/v1/health/ranking": self._ranking_health,
             "/metrics": self._metrics,
             **{path: self._listing(path) for path in GET_ROUTES},
             **{path.replace("{name}", "{name:path}"): self._named(path) for path in MODEL_ROUTES},
@@ -66,10 +66,11 @@ class OwnApi:
         return [
             *(Route(path, self._guarded(answer), methods=["POST"]) for path, answer in post.items()),
             *(Route(path, self._guarded(answer, gated=False), methods=["GET"]) for path, answer in get.items()),
-            Route("/api/model", self._guarded(self._model, administrator=True), methods=["POST"]),
+            Route("/finerank/v1/model", self._guarded(self._model, administrator=True), methods=["POST"]),
             *(Route(path, self._asks_for_keys, methods=["GET"]) for path in AUTH_ROUTES),
             *(Route(f"/health{which}", self._health, methods=["GET"]) for which in ("", "/live", "/ready")),
             *(Route(f"/{prefix}/health", self._health, methods=["GET"]) for prefix in PREFIXES),
+            *(Route(f"/v1/health/{which}", self._health, methods=["GET"]) for which in ("live", "ready")),  # NVIDIA's
         ]
 
     @property
@@ -119,7 +120,7 @@ class OwnApi:
         return JSONResponse({"passages": await asyncio.to_thread(pdf_passages, request.state.body)})
 
     async def _no_store(self, request: Request) -> Response:
-        raise NotFound("/api/ask: this server has no store to answer from; start it with --store")
+        raise NotFound("/finerank/v1/ask: this server has no store to answer from; start it with --store")
 
     async def _model(self, request: Request) -> Response:
         asked = _read(ModelRequest, request)
@@ -197,7 +198,11 @@ class OwnApi:
     def _facts(self, model: ServedModel) -> ModelInfo:
         settings, loaded = self._service.settings, model.loaded
         info = ModelInfo(
-            model.name, max_documents=settings.max_documents, max_requests=settings.max_requests, version=__version__
+            model.name,
+            aliases=model.names[1:],
+            max_documents=settings.max_documents,
+            max_requests=settings.max_requests,
+            version=__version__,
         )
         if loaded is None:
             return info
@@ -212,19 +217,21 @@ class OwnApi:
             settings.max_requests,
             __version__,
             int(loaded.since),
+            model.names[1:],
         )
 
     def _entry(self, model: ServedModel) -> dict[str, object]:
         facts, loaded = self._facts(model), model.loaded
         return {
             "name": model.name,
+            "aliases": model.names[1:],
             "device": facts.device if loaded else "",
             "precision": facts.precision if loaded else "",
             "max_length": facts.max_length if loaded else 0,
             "state": model.state,
             "error": model.error,
             "default": model is self._service.models.default,
-            "languages": DEFAULT_MODEL_LANGUAGES if model.name == DEFAULT_MODEL else (),
+            "languages": DEFAULT_MODEL_LANGUAGES if model.source == DEFAULT_MODEL else (),
             "calibrated": loaded is not None and loaded.reranker.calibration is not None,
             "threshold": loaded.reranker.settings.threshold if loaded else None,
         }

@@ -46,7 +46,7 @@ export async function* stream(path, body, { signal, last = "result" } = {}) {
 
 /** The passages of a file, read by the server. */
 export const passages = (file) =>
-  send("api/text", { method: "POST", body: file, headers: { "X-Filename": encodeURIComponent(file.name) } })
+  send("finerank/v1/text", { method: "POST", body: file, headers: { "X-Filename": encodeURIComponent(file.name) } })
     .then(decode)
     .then((answer) => answer.passages);
 

@@ -78,7 +78,7 @@ async function ask() {
   drawFailure();
   showBusy();
   try {
-    for await (const { event, data } of stream("api/ask", { question }, { signal: mine.abort.signal, last: "answer" })) take(mine, event, data);
+    for await (const { event, data } of stream("finerank/v1/ask", { question }, { signal: mine.abort.signal, last: "answer" })) take(mine, event, data);
   } catch (error) {
     if (error.name !== "AbortError") fail(mine, error);
   } finally {

@@ -56,7 +56,7 @@ async function compare() {
 
 async function overlapColumn({ query, documents }, signal) {
   const texts = documents.map((document) => document.text);
-  const { scores } = await post("api/overlap", { query, documents: texts }, { signal });
+  const { scores } = await post("finerank/v1/overlap", { query, documents: texts }, { signal });
   return { kind: "overlap", order: orderByScore(scores), show: (index) => scores[index].toFixed(2) };
 }
 
@@ -74,7 +74,7 @@ async function resultsOf(request, model, signal) {
   const same = last && JSON.stringify(last.request) === JSON.stringify(request) && last.model === model;
   if (same) return last.answer;
   const body = { query: request.query, documents: request.documents, return_documents: false, tag: "page", ...(model ? { model } : {}) };
-  return post("api/rerank", body, { signal });
+  return post("finerank/v1/rerank", body, { signal });
 }
 
 function draw() {

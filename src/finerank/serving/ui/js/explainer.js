@@ -28,7 +28,7 @@ export function startExplainer({ query, model, textOf, rankOf, told, failed }) {
   async function explain(index, words) {
     try {
       const body = { query, documents: [textOf(index)], words, ...(model ? { model } : {}) };
-      const answer = await post("api/explain", body, { signal: stop.signal });
+      const answer = await post("finerank/v1/explain", body, { signal: stop.signal });
       known.set(index, words);
       told(index, { ...answer.explanations[0], complete: words });
     } catch (problem) {

@@ -49,7 +49,7 @@ export function startHealth(askForKey) {
 async function refresh() {
   clearTimeout(timer);
   try {
-    const [ranking, stats] = await Promise.all([get(`api/health/ranking${filter()}`), get("api/stats")]);
+    const [ranking, stats] = await Promise.all([get(`finerank/v1/health/ranking${filter()}`), get("finerank/v1/stats")]);
     Object.assign(last, { ranking, stats, problem: null });
   } catch (problem) {
     last.problem = problem;
@@ -190,7 +190,7 @@ function histogram(shares, baseline) {
 async function storeBaseline() {
   const body = Object.fromEntries(Object.entries(chosen).filter(([, value]) => value));
   try {
-    last.ranking = await post("api/health/ranking/baseline", body);
+    last.ranking = await post("finerank/v1/health/ranking/baseline", body);
     last.baseline = t("scores.stored");
   } catch (problem) {
     const { field, headline, detail } = explainProblem(problem);

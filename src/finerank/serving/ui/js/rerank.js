@@ -54,7 +54,7 @@ export function startRerank(askForKey) {
 async function loadExamples() {
   if (examples.length || !server.info) return;
   try {
-    examples = (await get("api/examples")).examples;
+    examples = (await get("finerank/v1/examples")).examples;
     drawAllExamples();
   } catch (problem) {
     console.info(`no examples: ${problem.kind}`); // the server's state is said at the top of the page
@@ -73,7 +73,7 @@ async function rank(longDocuments = null) {
   const mine = (run = startRun(request, longDocuments));
   showBusy(true);
   try {
-    for await (const { event, data } of stream("api/rerank", bodyOf(request, longDocuments), { signal: mine.abort.signal })) {
+    for await (const { event, data } of stream("finerank/v1/rerank", bodyOf(request, longDocuments), { signal: mine.abort.signal })) {
       if (event === "progress") showProgress(mine, data);
       else if (event === "result") finish(mine, data);
     }
@@ -237,7 +237,7 @@ function explainFailed(mine, index, problem, asked) {
 async function markShared(mine) {
   try {
     const texts = mine.request.documents.map((document) => document.text);
-    const { spans } = await post("api/overlap", { query: mine.request.query, documents: texts }, { signal: mine.abort.signal });
+    const { spans } = await post("finerank/v1/overlap", { query: mine.request.query, documents: texts }, { signal: mine.abort.signal });
     mine.cards.forEach((card, index) => spans[index]?.length && card.update({ shared: spans[index] }));
   } catch (problem) {
     if (problem.name !== "AbortError") addNote("shared", t("note.shared", { why: explainProblem(problem).headline }), t("again"), () => markShared(mine));

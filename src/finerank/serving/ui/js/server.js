@@ -5,7 +5,7 @@ import { get } from "./api.js";
 const AGAIN_MS = { ready: 30_000, loading: 1_000, other: 4_000 };
 const listeners = [];
 
-/** `info` is the last answer of /api/info, `problem` why there is none. */
+/** `info` is the last answer of /finerank/v1/info, `problem` why there is none. */
 export const server = { info: null, problem: null };
 
 let timer = null;
@@ -15,7 +15,7 @@ export const onServer = (listener) => listeners.push(listener);
 export async function askServer() {
   clearTimeout(timer);
   try {
-    Object.assign(server, { info: await get("api/info"), problem: null });
+    Object.assign(server, { info: await get("finerank/v1/info"), problem: null });
   } catch (problem) {
     server.problem = problem;
   }
