@@ -76,7 +76,7 @@ class TestCohere:
             answer = client.rerank(query=QUERY, documents=TEXTS)
         assert [result.index for result in answer.results] == BEST_FIRST
 
-    @pytest.mark.parametrize("prefix", ["", "/cohere"])
+    @pytest.mark.parametrize("prefix", ["", "/cohere", "/", "//", "/cohere/"])
     def test_the_async_client(self, url, prefix):
         import asyncio
 
@@ -112,7 +112,7 @@ class TestCohere:
 
 
 class TestVoyage:
-    @pytest.mark.parametrize("base", ["/v1", "/voyage/v1", ""])
+    @pytest.mark.parametrize("base", ["/v1", "/voyage/v1", "", "/v1/", "//v1", "/"])
     @pytest.mark.parametrize("top_k", [None, 2])
     def test_the_client(self, url, base, top_k):
         import voyageai
@@ -131,6 +131,16 @@ class TestVoyage:
         client = voyageai.Client(api_key=KEY, base_url=f"{url}/v1")
         with pytest.raises(voyageai.error.InvalidRequestError, match="top_k is 0"):
             client.rerank(QUERY, TEXTS, model="m", top_k=0)
+
+    @pytest.mark.parametrize("options", [{}, {"return_documents": True}, {"top_k": 2}, {"return_documents": False}])
+    def test_as_the_clients_of_other_languages_ask(self, post, options):
+        """The JavaScript SDK sends no option that it was not given, LiteLLM only return_documents; both read data."""
+        answer = post("/v1/rerank", {"model": "rerank-2.5", "query": QUERY, "documents": TEXTS, **options})
+        best = BEST_FIRST[: options.get("top_k")]
+        assert [row["index"] for row in answer["data"]] == best
+        documents = [TEXTS[index] for index in best] if options.get("return_documents") else [None] * len(best)
+        assert [row.get("document") for row in answer["data"]] == documents
+        assert answer["usage"]["total_tokens"] > 0
 
     def test_a_text_that_would_be_cut_is_refused_without_truncation(self, url):
         import voyageai
@@ -214,6 +224,21 @@ class TestTei:
         body = {"query": QUERY, "texts": TEXTS, "return_text": True}
         ranked = httpx.post(f"{url}{base}/rerank", json=body, headers=headers).json()
         assert [rank["text"] for rank in ranked] == [TEXTS[index] for index in BEST_FIRST]
+
+
+def test_as_ragflows_nvidia_client_asks(post):
+    body = {"model": "m", "query": {"text": QUERY}, "passages": [{"text": text} for text in TEXTS]}
+    answer = post("/v1/ranking", {**body, "truncate": "END", "top_n": len(TEXTS)})
+    assert [rank["index"] for rank in answer["rankings"]] == BEST_FIRST
+    assert answer["rankings"][0]["logit"] == pytest.approx(1, abs=0.01)
+
+
+def test_as_difys_multimodal_plugin_asks(post):
+    """Its documents have `content` and no `text`."""
+    documents = [{"content": [{"type": "text", "text": text}]} for text in TEXTS]
+    answer = post("/v1/rerank", {"model": "bge", "query": QUERY, "documents": documents, "top_n": 0})
+    assert [result["index"] for result in answer["results"]] == BEST_FIRST
+    assert answer["results"][0]["document"] == {"text": TEXTS[1]}
 
 
 def test_as_difys_openai_compatible_plugin_asks(post):

@@ -78,15 +78,13 @@ class ServedModel:
 
     def hide_path(self, text: str) -> str:
         """The text with the model's name where its path was."""
-        for path in self._paths:
-            text = re.sub(rf"(?<![\w.-]){re.escape(path)}(?![\w-])", lambda _: self.name, text)
-        return text
+        return hide_path(text, self._paths, self.name)
 
     def _rename(self, source: str) -> None:
         self.source = source
         self.names = self._aliases or (_public_name(source),)
         self.name = self.names[0]
-        self._paths = _ways_to_write(source)
+        self._paths = ways_to_write(source)
 
     @property
     def state(self) -> State:
@@ -257,12 +255,19 @@ class ServedModels:
         return self.default
 
 
-def _ways_to_write(model: str) -> list[str]:
+def ways_to_write(path: str) -> list[str]:
     """The forms in which messages may name a local path, longest first; none for a hub id."""
-    if not _is_path(model):
+    if not _is_path(path):
         return []
-    path = Path(model).expanduser()
-    return sorted({model.rstrip("/"), str(path), str(path.absolute()), str(path.resolve())}, key=len, reverse=True)
+    given = Path(path).expanduser()
+    return sorted({path.rstrip("/"), str(given), str(given.absolute()), str(given.resolve())}, key=len, reverse=True)
+
+
+def hide_path(text: str, paths: Sequence[str], name: str) -> str:
+    """The text with `name` where one of the paths was."""
+    for path in paths:
+        text = re.sub(rf"(?<![\w.-]){re.escape(path)}(?![\w-])", lambda _: name, text)
+    return text
 
 
 def _public_name(model: str) -> str:

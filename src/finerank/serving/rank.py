@@ -117,7 +117,7 @@ def refuse(service: RerankService, dialect: Dialect, error: Exception) -> Respon
 def problem(service: RerankService, error: Exception) -> Problem:
     """What the caller is told of an exception; monitoring counts it, and the log has it if it is our failure."""
     told = problem_of(error)
-    told = replace(told, message=service.models.hide_paths(told.message))
+    told = replace(told, message=service.hide_paths(told.message))
     service.monitor.refused(told.kind)
     if told.kind == "failed":
         logger.error("scoring failed", exc_info=error)

@@ -22,7 +22,7 @@ from finerank.ranking import Document, RankedDocument, Ranking, Usage
 from finerank.reranker import Reranker
 from finerank.scoring.batch import EncodedPair
 from finerank.scoring.scorer import Scores
-from finerank.serving.models import LoadedModel, ServedModels
+from finerank.serving.models import LoadedModel, ServedModels, hide_path, ways_to_write
 from finerank.serving.problems import problem_of
 from finerank.serving.request import Answer, RerankRequest
 from finerank.serving.scheduler import Scheduler, Scored, Ticket
@@ -47,6 +47,7 @@ class RerankService:
         self.models = models
         self.monitor = monitor
         self.settings = settings
+        self._store_paths = ways_to_write(settings.store) if settings.store else []
         monitor.watch_queue(models.queued)
         self._encoders = ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="finerank-encoding")
         self._explainers = ThreadPoolExecutor(EXPLAINERS, thread_name_prefix="finerank-explaining")
@@ -98,6 +99,10 @@ class RerankService:
             raise DeadlineExceeded(f"not explained within {limit_s:g} s; send fewer documents") from error
         finally:
             stop.set()
+
+    def hide_paths(self, text: str) -> str:
+        """A message for callers: without the paths of models and of the store."""
+        return hide_path(self.models.hide_paths(text), self._store_paths, "the store")
 
     def close(self) -> None:
         for pool in (self._encoders, self._explainers):
@@ -163,7 +168,7 @@ class RerankService:
             raise error
         self.monitor.refused(kind)
         logger.warning("failed open", extra={"error": str(error)})
-        reason = f"not reranked, this is the order given: {self.models.hide_paths(str(error))}"
+        reason = f"not reranked, this is the order given: {self.hide_paths(str(error))}"
         name = self.models.named(requests[0].model).name
         return [Answer(request, _unranked(request, name, reason)) for request in requests]
 
