@@ -1,15 +1,17 @@
 """Questions over HTTP, from a real store with the embedder that ships inside."""
 
 import json
+import shutil
 from pathlib import Path
 
 import httpx
 import pytest
 
-from finerank.errors import StoreNotFound
+from finerank.errors import StoreError, StoreNotFound
 from finerank.rag.open import open_embedder
 from finerank.retrieval.index import index
 from finerank.scoring.batch import Batch
+from finerank.serving.rank import problem
 from finerank.serving.server import Server
 from finerank.settings import DEFAULT_MODEL, RagSettings, ServeSettings
 from finerank.testing import OverlapBackend, stub_reranker
@@ -118,3 +120,13 @@ def test_the_light_model_goes_first(start_server, store, monkeypatch) -> None:
     events = events_of(server.http.post("/finerank/v1/ask", json={"question": "what do I do to reset the router?"}))
     stages = [(event["name"], event["kept"]) for name, event in events if name == "stage"]
     assert stages[:3] == [("recall", 2), ("light rerank", 1), ("rerank", 1)]
+
+
+def test_an_error_does_not_show_where_the_store_is(start_server, store, tmp_path) -> None:
+    folder = tmp_path / "secret-folder" / "kb"
+    shutil.copytree(store, folder)
+    server = start_server(lambda name: stub_reranker(Sure()), store=str(folder))
+    error = StoreError(f"{folder}: damaged; look into {folder}/passages.lance")
+    assert problem(server.application.service, error).message == (
+        "the store: damaged; look into the store/passages.lance"
+    )

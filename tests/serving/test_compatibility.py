@@ -403,6 +403,17 @@ class TestCompression:
         assert answer.status_code == 413
         assert "larger than 1000000 bytes" in answer.json()["detail"]
 
+    def test_a_body_that_unpacks_to_nothing_ends_at_the_limit_too(self, start_server) -> None:
+        server = start_server(max_body_mb=1)
+        empty = gzip.compress(b"")
+
+        def parts():
+            for _ in range(100):
+                yield empty * 1000
+
+        answer = server.http.post("/v1/rerank", content=parts(), headers={"content-encoding": "gzip"})
+        assert answer.status_code == 413
+
     @pytest.mark.parametrize("size", [1, 2, 3, 1000])
     @pytest.mark.parametrize(("encoding", "pack"), [("gzip", in_members), ("deflate", raw_deflate)])
     def test_the_parts_may_be_of_any_size(self, encoding, pack, size) -> None:

@@ -69,7 +69,7 @@ class OwnApi:
             Route("/finerank/v1/model", self._guarded(self._model, administrator=True), methods=["POST"]),
             *(Route(path, self._asks_for_keys, methods=["GET"]) for path in AUTH_ROUTES),
             *(Route(f"/health{which}", self._health, methods=["GET"]) for which in ("", "/live", "/ready")),
-            *(Route(f"/{prefix}/health", self._health, methods=["GET"]) for prefix in PREFIXES),
+            *(Route(f"/{prefix}/health", self._health, methods=["GET"]) for prefix in (*PREFIXES, "finerank")),
             *(Route(f"/v1/health/{which}", self._health, methods=["GET"]) for which in ("live", "ready")),  # NVIDIA's
         ]
 

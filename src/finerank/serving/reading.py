@@ -29,14 +29,17 @@ async def read_body(request: Request, visit: Visit, settings: ServeSettings) -> 
         raise _too_large(max_bytes)
     encoded = Decompressor(request.headers.get("content-encoding", ""))
     parts: list[bytes] = []
+    received = 0
     try:
         async with asyncio.timeout(settings.timeout_s):
             async for part in request.stream():
+                received += len(part)
                 for piece in encoded.pieces(part):
                     visit.hold(len(piece))
-                    if visit.held > max_bytes:
+                    if max(received, visit.held) > max_bytes:
                         raise _too_large(max_bytes)
-                    parts.append(piece)
+                    if piece:
+                        parts.append(piece)
                     if encoded.active:
                         await asyncio.sleep(0)  # a small part may be many pieces: others come between
         encoded.finish()

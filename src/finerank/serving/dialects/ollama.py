@@ -15,7 +15,7 @@ from finerank.serving.request import PROBLEMS, Answer, Json, Problem, RerankRequ
 
 
 class OllamaResult(NativeResult):
-    document: Annotated[str | Returned, Field(description="a string, or an object if it was given as one")]  # type: ignore[assignment]
+    document: Annotated[str | Returned, Field(description="a string, or an object if it came with an id or metadata")]  # type: ignore[assignment]
     relevance_score: Score
 
 
