@@ -41,6 +41,12 @@ def test_nothing_said_is_all_with_documents():
     assert superset.parse(body) == (RerankRequest("reset?", (Document("a"),), return_documents=True),)
 
 
+@pytest.mark.parametrize("document", ["a", {"text": "a"}, {"content": [{"type": "text", "text": "a"}]}])
+def test_a_single_document_may_stand_alone_as_in_vllm(document):
+    (request,) = superset.parse({"query": "reset?", "documents": document})
+    assert [each.text for each in request.documents] == ["a"]
+
+
 def test_infinitys_raw_scores():
     (request,) = superset.parse({"query": "reset?", "documents": ["a"], "raw_scores": True})
     assert request.raw_scores
@@ -99,15 +105,19 @@ def test_rank_fields_are_joined():
         ({"content": [{"type": "text", "text": "a"}]}, "a"),
         ({"content": [{"type": "text", "text": "a"}, {"text": "b"}]}, "a\nb"),
         ({"content": "a"}, "a"),
-        ({"text": "a", "content": [{"type": "text", "text": "b"}]}, "a"),
     ],
 )
 @pytest.mark.parametrize("dialect", [superset, jina, xinference, vllm], ids=lambda dialect: dialect.__name__)
 def test_content_in_parts_is_read(dialect, document, text):
-    if dialect is vllm and "text" in document:
-        pytest.skip("vLLM has no text beside content")
     (request,) = dialect.parse({"query": {"content": [{"type": "text", "text": "q"}]}, "documents": ["x", document]})
     assert (request.query, request.documents[1].text) == ("q", text)
+
+
+@pytest.mark.parametrize("dialect", [superset, jina, xinference], ids=lambda dialect: dialect.__name__)
+def test_a_text_beside_content_wins(dialect):
+    document = {"text": "a", "content": [{"type": "text", "text": "b"}]}
+    (request,) = dialect.parse({"query": "q", "documents": [document]})
+    assert request.documents[0].text == "a"
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ A client finds the list its parser reads, `results` or `data`, whatever options 
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, BeforeValidator, Field
 
 from finerank.serving.dialects.body import Objects, TextInput, objects_to_documents, read, to_string
 from finerank.serving.dialects.cohere import BilledUnits, Version, meta
@@ -29,10 +29,17 @@ from finerank.serving.dialects.vllm import VllmOptions, to_max_length
 from finerank.serving.request import PROBLEMS, Answer, Json, Problem, RerankRequest
 
 
+def _as_list(given: object) -> object:
+    """vLLM takes a single document without a list around it."""
+    return [given] if isinstance(given, str | dict) else given
+
+
 class SupersetRequest(VllmOptions):
     query: Annotated[TextInput, Field(description="what is searched for")]
     documents: Annotated[
-        Objects, Field(description="texts, or objects with a `text`, with `content`, or with the fields of rank_fields")
+        Objects,
+        BeforeValidator(_as_list),
+        Field(description="texts, or objects with a `text`, with `content`, or with the fields of rank_fields"),
     ]
     top_n: Annotated[int | None, Field(ge=0, description="how many results; 0 is all")] = None
     top_k: Annotated[TopN, Field(description="Voyage's name for top_n, which wins over it")] = None
