@@ -32,7 +32,14 @@ MakeLists = Callable[..., list[Example]]
 MakeModel = Callable[..., Path]
 
 QUICK = TrainSettings(
-    max_steps=2, lists_per_step=4, learning_rate=1e-3, evaluate_every=2, log_every=1, device="cpu", keep_best=False
+    max_steps=2,
+    lists_per_step=4,
+    learning_rate=1e-3,
+    evaluate_every=2,
+    log_every=1,
+    device="cpu",
+    precision="fp32",
+    keep_best=False,
 )
 
 

@@ -39,6 +39,7 @@ try:
     from transformers.integrations import TensorBoardCallback
 
     from finerank.scoring.transformers_backend import load_model, quietly
+    from finerank.training.cpu import accelerate, has_bf16
     from finerank.training.progress import TrainingBar
     from finerank.training.trainer import CollapseGuard, Collator, ListTrainer
 except ImportError as error:
@@ -256,7 +257,11 @@ def _is_whole(checkpoint: Path) -> bool:
 def _trainer(plan: Plan, args: TrainingArguments, out: Path, bar: TrainingBar) -> ListTrainer:
     settings = plan.settings
     torch.manual_seed(settings.seed)  # a new head's weights
-    model = _prepare(load_model(plan.start.files, torch.float32, headless=True), settings, args.device.type)
+    model = _prepare(load_model(plan.start.files, torch.float32, headless=True), settings)
+    if args.device.type == "cpu":
+        accelerate(model, every_token=plan.collator is not None)  # masked words are predicted at any token
+    if settings.lora_rank:
+        model = _with_lora(model, settings.lora_rank)
     tokens = settings.batch_tokens or (CPU_BATCH_TOKENS if args.device.type == "cpu" else GPU_BATCH_TOKENS)
     takes_types = "token_type_ids" in inspect.signature(_unwrapped(model).forward).parameters
     collator = ListCollator(plan.start.encoder, plan.start.files.pad_id, tokens, takes_types)
@@ -279,17 +284,13 @@ def _unwrapped(model: Any) -> Any:  # noqa: ANN401 - peft is untyped
     return model.get_base_model() if hasattr(model, "get_base_model") else model
 
 
-def _prepare(model: Any, settings: TrainSettings, device: str) -> torch.nn.Module:  # noqa: ANN401 - transformers'
-    if device == "cpu":  # its fused attention is slow backwards: 1.4x the time of a step with heads of 32
-        model.set_attn_implementation("eager")
+def _prepare(model: Any, settings: TrainSettings) -> torch.nn.Module:  # noqa: ANN401 - transformers is untyped
     if settings.dropout is not None:
         for module in model.modules():
             if isinstance(module, torch.nn.Dropout):
                 module.p = settings.dropout
     if not settings.embeddings_rate:
         model.get_input_embeddings().weight.requires_grad_(False)
-    if settings.lora_rank:
-        return _with_lora(model, settings.lora_rank)
     return model  # type: ignore[no-any-return]
 
 
@@ -319,6 +320,7 @@ def _arguments(settings: TrainSettings, out: Path, has_dev: bool) -> TrainingArg
         lr_scheduler_type="linear",
         weight_decay=settings.weight_decay,
         max_grad_norm=settings.max_grad_norm,
+        optim="adamw_torch_fused" if use_cpu or torch.cuda.is_available() else "adamw_torch",
         bf16=precision == "bf16",
         fp16=precision == "fp16",
         use_cpu=use_cpu,
@@ -355,6 +357,8 @@ def _uses_cpu(device: str) -> bool:
 def _precision(asked: str, use_cpu: bool) -> str:
     if asked != "auto":
         return asked
-    if use_cpu or not torch.cuda.is_available():
+    if use_cpu:
+        return "bf16" if has_bf16() else "fp32"
+    if not torch.cuda.is_available():
         return "fp32"
     return "bf16" if torch.cuda.is_bf16_supported() else "fp16"
