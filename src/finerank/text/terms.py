@@ -6,8 +6,9 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from finerank.ranking import Span
+from finerank.text.fold import fold, folded_spans
 
-_UNSPACED_SCRIPTS = r"\u0e00-\u0e7f\u3040-\u30ff\u3400-\u9fff\uac00-\ud7ff"
+_UNSPACED_SCRIPTS = r"\u0e00-\u0e7f\u3040-\u30ff\u3400-\u9fff\uac00-\ud7ff\U00020000-\U0003ffff"
 """Thai, kana, Chinese characters; and Hangul, whose words carry endings that would keep them from matching."""
 
 _WORD = re.compile(rf"[^\W{_UNSPACED_SCRIPTS}]+")
@@ -15,22 +16,33 @@ _UNSPACED = re.compile(f"[{_UNSPACED_SCRIPTS}]+")
 
 
 def terms(text: str) -> list[str]:
-    """Words in lower case, and pairs of neighbouring characters in scripts written without spaces.
+    """Words, and pairs of neighbouring characters in scripts written without spaces, both in the form of `fold`.
 
     >>> terms("Reset 路由器")
     ['reset', '路由', '由器']
     """
-    return [term for term, _ in term_spans(text)]
+    folded = fold(text)
+    return [folded[start:end] for start, end in _spans(folded)]
 
 
 def term_spans(text: str) -> Iterator[tuple[str, Span]]:
-    """Each term with the place it was found in."""
-    for word in _WORD.finditer(text):
-        yield word[0].lower(), word.span()
-    for run in _UNSPACED.finditer(text):
+    """Each term with the place in `text` it was found in."""
+    if text.isascii():
+        folded, places = fold(text), None
+    else:
+        characters = list(folded_spans(text))
+        folded, places = "".join(character for character, _ in characters), [span for _, span in characters]
+    for start, end in _spans(folded):
+        yield folded[start:end], (places[start][0], places[end - 1][1]) if places else (start, end)
+
+
+def _spans(folded: str) -> Iterator[Span]:
+    for word in _WORD.finditer(folded):
+        yield word.span()
+    for run in _UNSPACED.finditer(folded):
         start, end = run.span()
         for first in range(start, max(end - 1, start + 1)):
-            yield text[first : first + 2][: end - first].lower(), (first, min(first + 2, end))
+            yield first, min(first + 2, end)
 
 
 def bm25(query: str, passages: Sequence[str], k1: float = 1.5, b: float = 0.75) -> list[float]:
