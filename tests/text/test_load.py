@@ -57,8 +57,8 @@ def test_markdown_keeps_its_headings_and_front_matter(tmp_path: Path):
     assert document.title == "Router"
     assert document.date == datetime(2024, 1, 31, tzinfo=UTC)
     assert document.metadata["lang"] == "en"
-    [passage] = passages(document, 100, 0)
-    assert passage.text.startswith("# Set up")
+    first, _ = passages(document, 100, 0)
+    assert first.text == "# Set up\nPlug it in."
     cut = list(passages(document, 8, 0))
     assert [(each.heading, each.text.splitlines()[-1]) for each in cut] == [
         ("Router > Set up", "Plug it in."),
@@ -75,7 +75,7 @@ def test_headings_in_code_are_none():
 def test_a_heading_ends_those_below_it():
     text = "# A\na\n## B #\nb\n### C\nc\n## D\nd\n# E\ne"
     places = [text.index(letter) for letter in "abcde"]
-    assert list(heading_paths(text, markdown_headings(text), places)) == ["A", "A > B", "A > B > C", "A > D", "E"]
+    assert list(heading_paths(markdown_headings(text), places)) == ["A", "A > B", "A > B > C", "A > D", "E"]
 
 
 @pytest.mark.parametrize("part", ["# a\n\n", "```\n# b\n```\n", "# a" + " " * 20, "<h1>", "<title>", "第一章 a\n"])
@@ -83,7 +83,7 @@ def test_a_heading_ends_those_below_it():
 def test_long_files_of_one_part_take_no_long_time(tmp_path: Path, part: str, suffix: str):
     path = write(tmp_path / f"a{suffix}", part * 20_000)
     [document], _ = load(path)
-    assert sum(1 for _ in passages(document, 200, 32)) < 20_000  # quadratic steps would take minutes
+    assert sum(1 for _ in passages(document, 200, 32)) <= 20_000  # quadratic steps would take minutes
 
 
 def test_html_is_cleaned_and_its_offsets_lie_in_the_source(tmp_path: Path):

@@ -57,7 +57,7 @@ def passage_text(document: Document) -> str:
     """A passage's text under its headings, unless it begins with the last of them itself."""
     heading = str(document.metadata.get("heading") or "")
     first = document.text.lstrip("# \t\n").partition("\n")[0].strip()
-    return document.text if not heading or (first and heading.endswith(first)) else f"{heading}\n{document.text}"
+    return document.text if not heading or first == heading.split(" > ")[-1] else f"{heading}\n{document.text}"
 
 
 def _share(one: set[str], two: set[str]) -> float:

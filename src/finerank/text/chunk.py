@@ -12,9 +12,6 @@ from finerank.ranking import Span
 CountTokens = Callable[[Sequence[str]], Sequence[int]]
 """Texts to the number of tokens of each."""
 
-_SMALL = 8
-"""A section of less than one in so many parts of a passage's tokens is joined to the next."""
-
 _CLOSING = "\"'”’»）)」』】》〉\\]"
 _STOPS = ".!?؟۔।॥"
 # A sentence ends after full-width punctuation; after .!? and their like when a space follows, unless the full stop
@@ -66,28 +63,12 @@ def chunk_spans(text: str, count_tokens: CountTokens, max_tokens: int, overlap: 
 def section_spans(
     text: str, breaks: Sequence[int], count_tokens: CountTokens, max_tokens: int, overlap: int = 0
 ) -> list[Span]:
-    """Passages as of `chunk_spans`, none of which reaches over a break: the offset where a heading or a page begins.
-
-    Sections of less than an eighth of `max_tokens`, such as a heading alone, go with the one after them.
-    """
+    """Passages as of `chunk_spans`, none of which reaches over a break: the offset where a heading or a page begins."""
     passages = []
-    for start, end in _sections(text, breaks, count_tokens, max_tokens):
+    for start, end in pairwise(sorted({0, *(place for place in breaks if 0 < place < len(text)), len(text)})):
         spans = chunk_spans(text[start:end], count_tokens, max_tokens, overlap)
         passages += [(start + first, start + last) for first, last in spans if first < last]
     return passages
-
-
-def _sections(text: str, breaks: Sequence[int], count_tokens: CountTokens, max_tokens: int) -> list[Span]:
-    cuts = sorted({0, *(place for place in breaks if 0 < place < len(text)), len(text)})
-    sections: list[Span] = []
-    begin, tokens = 0, 0
-    sizes = count_tokens([text[start:end] for start, end in pairwise(cuts)])
-    for (_, end), size in zip(pairwise(cuts), sizes, strict=True):
-        tokens += size
-        if tokens >= max_tokens // _SMALL:
-            sections.append((begin, end))
-            begin, tokens = end, 0
-    return [*sections, (begin, len(text))] if begin < len(text) else sections
 
 
 def _step_back(pieces: list[tuple[Span, int]], first: int, following: int, overlap: int) -> int:

@@ -29,7 +29,6 @@ _CHAPTER = re.compile(
     r"(?!\w)[^\n。.!?]{0,60})$",
     re.MULTILINE,
 )
-_GAP = 100
 _LEVELS = {**dict.fromkeys("编編篇部", 1), **dict.fromkeys("节節", 3)}
 
 
@@ -76,29 +75,20 @@ def chapter_headings(text: str) -> list[Heading]:
     ]
 
 
-def heading_paths(text: str, headings: Sequence[Heading], places: Sequence[int]) -> Iterator[str]:
-    """The headings over each of the places, which rise: outermost first, those that follow at the place itself too.
+def heading_paths(headings: Sequence[Heading], places: Sequence[int]) -> Iterator[str]:
+    """The headings over each of the places, which rise: outermost first, with one that begins at the place itself.
 
-    >>> list(heading_paths("# A\\n## B\\ntext", [Heading(0, 1, "A"), Heading(4, 2, "B")], [0]))
-    ['A > B']
+    >>> list(heading_paths([Heading(0, 1, "A"), Heading(4, 2, "B")], [0, 9]))
+    ['A', 'A > B']
     """
     path: list[Heading] = []
     number = 0
     for place in places:
-        begin = place
-        while number < len(headings) and _leads(text, begin, headings[number].start):
+        while number < len(headings) and headings[number].start <= place:
             heading = headings[number]
             path = [*(above for above in path if above.level < heading.level), heading]
-            if heading.start >= place:
-                end = text.find("\n", heading.start)
-                begin = end if end >= 0 else len(text)
             number += 1
         yield " > ".join(heading.title for heading in path)
-
-
-def _leads(text: str, place: int, heading: int) -> bool:
-    """Whether a heading stands before a place, or right after it but for some white space."""
-    return heading <= place or (heading - place <= _GAP and not text[place:heading].strip())
 
 
 def _fenced(text: str) -> Sequence[tuple[int, int]]:
