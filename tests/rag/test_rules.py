@@ -31,6 +31,23 @@ def test_every_rule_gives_its_reason():
     assert reasons({"drop": "duplicate"}) == ["4: says what passage 2 says: 100% of their terms are the same"]
 
 
+@pytest.mark.parametrize(
+    ("metadata", "rule"),
+    [
+        ({"status": ["draft", "new"]}, {"name": "status", "values": ["draft"]}),
+        ({"final": False}, {"name": "final", "values": [False]}),
+        ({"final": False}, {"name": "final", "values": ["false"]}),
+        ({"year": 2020.0}, {"name": "year", "values": [2020]}),
+        ({"review": {"state": "open"}}, {"name": "review.state", "values": ["open"]}),
+    ],
+)
+def test_a_rule_on_metadata_reads_it_as_filters_do(metadata: dict[str, object], rule: dict[str, object]):
+    rules = parse_rules([{"drop": "metadata", **rule}])
+    found = [FoundPassage(passage("text", 1, **metadata), 1, 1, 0.5), FoundPassage(passage("text", 2), 2, 2, 0.5)]
+    kept, dropped = apply_rules(found, rules, below=0.7)
+    assert ([each.rank for each in kept], [drop.passage.rank for drop in dropped]) == ([2], [1])
+
+
 def test_strong_passages_are_kept_whatever_the_rules_say():
     rules = [{"drop": "older", "years": 2}, {"drop": "short", "characters": 99}]
     assert len(reasons(*rules)) == 4

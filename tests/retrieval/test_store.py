@@ -2,6 +2,7 @@
 
 import json
 import os
+import time
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from lancedb.index import IvfSq
 
 from finerank.errors import EndpointError, InvalidInput, InvalidSetting, StoreError, StoreNotFound
 from finerank.ranking import Document
+from finerank.retrieval.index import index
 from finerank.retrieval.retriever import StoreRetriever, fuse
 from finerank.retrieval.store import Found, Made, Store, StoredPassage, limit_writing
 from finerank.retrieval.where import Filter
@@ -97,10 +99,94 @@ def test_conditions_on_metadata_hold_in_both_searches(index_docs, tmp_path: Path
     assert keys("nothing=1") == [[], []]
 
 
-@pytest.mark.parametrize("text", ["lang", "year>=new", "date>yesterday", "a>nan", "a;b=1", "page~3", "source>a", "=x"])
+@pytest.mark.parametrize(
+    "text", ["lang", "year>=new", "date>yesterday", "a>nan", "lang in ()", "lang in (a", "page~3", "source>a", "=x"]
+)
 def test_what_is_no_condition_is_refused(text: str):
     with pytest.raises(InvalidSetting, match="where"):
         Filter.parse([text])
+
+
+ROWS = [
+    {"id": "a", "lang": "zh-CN", "tags": ["law", "tax"], "sizes": [5, 30, "n/a"], "active": True,
+     "author": {"name": "Lee"}},
+    {"id": "b", "lang": ["en", "zh_Hant"], "tags": [], "year": "2020", "active": "False",
+     "author": None, "rate": 2020.0},
+    {"id": "c", "部门": "法务", "a.b": 1, 'it\'s "odd"': "x=y",
+     "note": "50% (net) [a|b]\\d", "published": "2024-01-31T23:00"},
+    {"id": "d", "lang": "zhuang", "tags": "law", "year": "nan", "a": {"b": [{"c": 2}, {"c": 3}]}, "source": "wiki"},
+    {"id": "e", "big": 12345678901234567890, "page": 7, "lang": None, "Größe": "groß", "published": ["2023-05-01"]},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("conditions", "expected"),
+    [
+        (["tags=law"], "ad"), (["tags!=law"], "bce"), (["tags~TA"], "a"), (["tags=la"], ""),
+        (["lang=zh"], "ab"), (["lang=ZH-cn"], "a"), (["lang!=zh"], "cde"), (["lang=en"], "b"), (["lang=zh-Hant"], "b"),
+        (["lang in (en, zhuang)"], "bd"), (["tags in (tax,law)", "lang=zh"], "a"), (['note in ("a, b", x)'], ""),
+        (["sizes>20"], "a"), (["sizes<6"], "a"), (["sizes>30"], ""), (["sizes=5"], "a"), (["sizes=n/a"], "a"),
+        (["active=true"], "a"), (["active=True"], "a"), (["active=false"], "b"), (["active!=true"], "bcde"),
+        (["author.name=Lee"], "a"), (["author~e"], ""), (["author!=x"], "abcde"),
+        (["year=2020"], "b"), (["year>=2019"], "b"), (["rate=2020"], "b"), (["rate=2.02e3"], "b"),
+        (["rate!=2020"], "acde"),
+        (["部门=法务"], "c"), (["部门!=法务"], "abde"), (["部门 ~ 法"], "c"),
+        (["a.b=1"], "c"), (["a.b.c=3"], "d"), (["a.b.c>2"], "d"),
+        (["it's \"odd\"=x=y"], "c"), (['"it\'s ""odd"""=x=y'], "c"),
+        (["note~(NET) ["], "c"), (["note~|b]\\D"], "c"), (["note~.*"], ""), (["note=50% (net) [a|b]\\d"], "c"),
+        (["published=2024-01-31"], "c"), (["published=2024-02-01T07:00+08:00"], "c"),
+        (["published<=2024-01-31"], "ce"), (["published>2024-01-31"], ""),
+        (["published<2024-01-31"], "e"), (["published!=2024-01-31"], "abde"),
+        (["source=wiki"], "d"), (["source~rows.jsonl"], "abcde"),
+        (["page=7"], "e"), (["page>=7"], "e"), (["page!=7"], "abcd"),
+        (["big=12345678901234567890"], "e"), (["Gro\u0308ße=groß"], "e"), (["lang=null"], ""),
+    ],
+)  # fmt: skip
+def test_conditions_on_fields_of_every_kind(rows_store: Store, conditions: list[str], expected: str):
+    found = rows_store.matching("reset", 9, Filter.parse(conditions))
+    assert "".join(sorted(str(each.document.metadata["key"]) for each in found)) == expected
+
+
+@pytest.fixture(scope="module")
+def rows_store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    folder = tmp_path_factory.mktemp("rows")
+    records = folder / "rows.jsonl"
+    records.write_text("\n".join(json.dumps({"text": "reset", **row}) for row in ROWS), encoding="utf-8")
+    index([records], folder / "store", TermsEmbedder(), Made("terms", "", 64))
+    return Store.open(folder / "store")
+
+
+def test_what_is_given_for_all_passages_can_be_asked_for(index_docs, docs: Path, tmp_path: Path):
+    index_docs([docs / "router.md"], metadata={"部门": "法务", "a b": "1,2", "date": "2020-02-03"})
+    store = Store.open(tmp_path / "store")
+    for condition in ("部门=法务", "a b=1,2", "date=2020-02-03", "date<2021-01-01"):
+        assert store.matching("reset", 9, Filter.parse([condition])), condition
+
+
+@pytest.mark.parametrize("name", ["source", "start", "page", "heading", "key", "end"])
+def test_fields_that_say_where_a_passage_stands_cannot_be_given(index_docs, name: str):
+    with pytest.raises(InvalidSetting, match=f"metadata {name}"):
+        index_docs(metadata={name: "x"})
+
+
+def test_a_date_that_is_none_cannot_be_given(index_docs):
+    with pytest.raises(InvalidSetting, match="soon"):
+        index_docs(metadata={"date": "soon"})
+
+
+def test_metadata_comes_back_as_it_was(rows_store: Store):
+    found = {str(each.document.metadata["key"]): each.document.metadata for each in rows_store.matching("reset", 9)}
+    for row in ROWS:
+        kept = {name: value for name, value in row.items() if name not in ("id", "source")}
+        assert kept.items() <= found[row["id"]].items()
+
+
+def test_a_long_condition_takes_no_long_time():
+    start = time.perf_counter()
+    for text in ("a" + " " * 100_000, " in " * 50_000, '"' * 100_001, "a in (" * 20_000):
+        with pytest.raises(InvalidSetting):
+            Filter.parse([text])
+    assert time.perf_counter() - start < 1
 
 
 def test_a_value_cannot_leave_its_quotes(store: Store):

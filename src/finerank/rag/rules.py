@@ -14,6 +14,7 @@ from finerank.errors import InvalidSetting
 from finerank.rag.order import overlap
 from finerank.rag.results import Drop, FoundPassage
 from finerank.rag.said import Said
+from finerank.retrieval.facets import field_values, plain
 from finerank.text.load import parse_date
 
 Check = Callable[[FoundPassage, Sequence[FoundPassage]], str]
@@ -108,11 +109,13 @@ def _duplicate(options: Mapping[str, Any], clock: Clock) -> Check:
 
 
 def _metadata(options: Mapping[str, Any], clock: Clock) -> Check:
-    name, values = str(options["name"]), {str(value) for value in options["values"]}
+    name = str(options["name"])
+    values = set(field_values({name: list(options["values"])}).get(plain(name), []))
 
     def check(passage: FoundPassage, _: Sequence[FoundPassage]) -> str:
-        value = passage.document.metadata.get(name)
-        return Said.of("drop.metadata", name=name, value=value) if value is not None and str(value) in values else ""
+        found = field_values(passage.document.metadata).get(plain(name), [])
+        value = next((value for value in found if value in values), None)
+        return Said.of("drop.metadata", name=name, value=value) if value is not None else ""
 
     return check
 

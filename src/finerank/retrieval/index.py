@@ -14,10 +14,10 @@ from pathlib import Path
 from finerank.errors import InvalidSetting, StoreNotFound, UnreadableFile
 from finerank.retrieval.embed import Embedder
 from finerank.retrieval.ledger import open_ledger
-from finerank.retrieval.store import Made, Store, StoredPassage, limit_writing
+from finerank.retrieval.store import PLACE, Made, Store, StoredPassage, limit_writing
 from finerank.scoring.allocator import return_large_blocks
 from finerank.scoring.encode import encodable
-from finerank.text.load import LoadedDocument, Report, find_files, load_file
+from finerank.text.load import LoadedDocument, Report, find_files, load_file, parse_date
 from finerank.text.passages import passages
 
 BATCH_PASSAGES = 1024
@@ -85,9 +85,10 @@ def index(
     that cannot be read is reported and skipped; if it was indexed before, its old passages stay. Raises `StoreLocked`
     while another process writes, `StoreError` if the store cannot be written.
     """
+    given = _checked(metadata or {})
     return_large_blocks()
     limit_writing()
-    run = _Run(folder, embedder, made, dict(metadata or {}), cutting or Cutting(), progress, report)
+    run = _Run(folder, embedder, made, given, cutting or Cutting(), progress, report)
     return run(paths)
 
 
@@ -188,7 +189,7 @@ class _Run:
                         heading=passage.heading,
                         span=passage.span,
                         page=passage.page,
-                        date=document.date or _modified(path),
+                        date=parse_date(self._metadata.get("date")) or document.date or _modified(path),
                         metadata=self._described(document),
                     )
                 )
@@ -264,6 +265,18 @@ class _Run:
     def _show(self) -> None:
         if self._progress is not None:
             self._progress(self._counts.bytes_read, self._total_bytes, self._counts.passages)
+
+
+def _checked(metadata: Mapping[str, object]) -> dict[str, object]:
+    """Metadata for all passages; what the store itself says of a passage would hide it."""
+    for name in metadata:
+        if name in PLACE:
+            raise InvalidSetting(
+                f"metadata {name}: says where a passage stands, and cannot be given; take another name"
+            )
+    if "date" in metadata and parse_date(metadata["date"]) is None:
+        raise InvalidSetting(f"metadata date={metadata['date']}: is no date; write 2024-01-31")
+    return dict(metadata)
 
 
 def _size(path: Path) -> int:

@@ -19,6 +19,7 @@ from typing import Any, Self
 from finerank.errors import MissingExtra, StoreError, StoreNotFound
 from finerank.ranking import Document, Span
 from finerank.retrieval.embed import Vectors
+from finerank.retrieval.facets import facets
 from finerank.retrieval.where import Filter
 from finerank.scoring.allocator import return_free_memory
 from finerank.scoring.encode import encodable
@@ -32,11 +33,15 @@ try:
 except ImportError as error:
     raise MissingExtra("the document store", "rag") from error
 
-FORMAT = "2"
-"""The version of a store's layout, and of finerank-embed: vectors of two of its versions cannot be compared."""
+FORMAT = "3"
+"""The version of a store's layout, of its terms, and of finerank-embed: vectors of two of its versions cannot be
+compared."""
 
 INDEXED_FROM = 5_000
 """Passages from which on vectors are searched by an index. Below, all are read and compared, in more memory."""
+
+PLACE = ("source", "key", "heading", "page", "start", "end")
+"""Metadata of a passage that the store itself gives."""
 
 _TABLE = "passages"
 _COLUMNS = ("id", "text", "source", "key", "heading", "start", "end", "page", "date", "metadata")
@@ -251,7 +256,8 @@ def _schema(made: Made) -> Any:  # noqa: ANN401 - pyarrow's schema
             ("end", pa.int64()),
             ("page", pa.int32()),
             ("date", pa.timestamp("us", "UTC")),
-            ("metadata", pa.json_()),
+            ("metadata", pa.string()),
+            ("facets", pa.string()),
         ],
         metadata=metadata,
     )
@@ -284,7 +290,6 @@ def _made(folder: Path, metadata: Mapping[bytes, bytes]) -> Made:
 
 
 def _arrow(passages: Sequence[StoredPassage], vectors: Vectors, schema: Any) -> Any:  # noqa: ANN401 - pyarrow's
-    metadata = [json.dumps(dict(each.metadata), ensure_ascii=False, default=str) for each in passages]
     columns = [
         [each.id for each in passages],
         [encodable(each.text) for each in passages],
@@ -298,22 +303,24 @@ def _arrow(passages: Sequence[StoredPassage], vectors: Vectors, schema: Any) -> 
         [each.span[1] for each in passages],
         [each.page for each in passages],
         [each.date for each in passages],
-        pa.ExtensionArray.from_storage(pa.json_(), pa.array(map(encodable, metadata), pa.string())),
+        [encodable(json.dumps(dict(each.metadata), ensure_ascii=False, default=str)) for each in passages],
+        [encodable(facets(each.metadata, _place(each.source, each.key, each.heading, each.page))) for each in passages],
     ]
-    types = [*(schema.field(index).type for index in range(len(columns) - 1)), pa.json_()]
     arrays = [
-        column if isinstance(column, pa.Array) else pa.array(column, kind)
-        for column, kind in zip(columns, types, strict=True)
+        column if isinstance(column, pa.Array) else pa.array(column, field.type)
+        for column, field in zip(columns, schema, strict=True)
     ]
-    fields = [pa.field(name, array.type) for name, array in zip(schema.names, arrays, strict=True)]
-    return pa.Table.from_arrays(arrays, schema=pa.schema(fields))
+    return pa.Table.from_arrays(arrays, schema=schema)
+
+
+def _place(source: str, key: str, heading: str, page: int | None) -> dict[str, object]:
+    optional = {"key": key, "heading": heading, "page": page}
+    return {"source": source} | {name: value for name, value in optional.items() if value}
 
 
 def _document(row: Mapping[str, Any]) -> Document:
     """A row as a document: where it comes from goes under its metadata, beside what was given."""
-    place = {"source": row["source"], "start": row["start"], "end": row["end"]}
-    optional = {"key": row["key"], "heading": row["heading"], "page": row["page"]}
-    place |= {name: value for name, value in optional.items() if value}
+    place = {**_place(row["source"], row["key"], row["heading"], row["page"]), "start": row["start"], "end": row["end"]}
     if row["date"] is not None:
         place["date"] = row["date"].astimezone(UTC).isoformat()
     return Document(row["text"], row["id"], {**json.loads(row["metadata"] or "{}"), **place})
