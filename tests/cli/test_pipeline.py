@@ -52,6 +52,28 @@ def test_index_says_what_became_of_the_files(tmp_path: Path):
     assert (again["unchanged"], again["skipped"], again["total_passages"]) == (4, 1, 4)
 
 
+def test_a_folder_that_was_moved_away_stays_in_the_store_until_it_is_pruned(tmp_path: Path):
+    docs, store = write_docs(tmp_path / "docs"), tmp_path / "store"
+    run("index", docs, "-s", store)
+    docs.rename(tmp_path / "elsewhere")
+    result = run("index", docs, "-s", store)
+    assert result.exit_code == 3
+    assert "0 removed" in result.stdout
+    assert "4 passages of 4 files" in result.stdout
+    assert "the 4 files indexed from it stay" in result.stderr
+    result = run("index", docs, "-s", store, "--prune")
+    assert result.exit_code == 0
+    assert "4 removed" in result.stdout
+    assert "0 passages of 0 files" in result.stdout
+
+
+def test_metadata_in_any_script_is_found_again(tmp_path: Path):
+    run("index", write_docs(tmp_path / "docs"), "-s", tmp_path / "store", "--metadata", "部门=法务")
+    for condition, count in {"部门=法务": 4, "部门!=法务": 0, "部门=财务": 0}.items():
+        found = run("search", QUESTION, "-s", tmp_path / "store", "--where", condition, "--json", "--gate", "keep")
+        assert len(json.loads(found.stdout)["reranked"]) == count
+
+
 def test_search_shows_both_orders(store: Path):
     found = json.loads(run("search", QUESTION, "-s", store, "--json").stdout)
     assert found["passages"][0]["text"].startswith("# Router")

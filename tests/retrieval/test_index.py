@@ -278,3 +278,253 @@ def test_a_full_disk_keeps_what_was_indexed_before(index_docs, docs: Path, tmp_p
     assert "the disk is full" in child.stderr
     assert sources(tmp_path / "store").keys() == {"router.md", "zh.txt", "ja.txt", "th.txt", "ko.txt", "en.txt"}
     assert index_docs().total_files == FILES + 1
+
+
+def texts(folder: Path) -> list[str]:
+    return sorted(row["text"] for row in Store.open(folder)._table.search().select(["text"]).to_list())
+
+
+def move_away(docs: Path) -> None:
+    docs.rename(docs.with_name("elsewhere"))
+
+
+def empty(docs: Path) -> None:
+    move_away(docs)
+    docs.mkdir()
+    (docs / ".keep").touch()
+
+
+def replace_by_a_file(docs: Path) -> None:
+    move_away(docs)
+    docs.write_text("no folder", encoding="utf-8")
+
+
+def replace_by_a_dead_link(docs: Path) -> None:
+    move_away(docs)
+    docs.symlink_to(docs.with_name("nowhere"))
+
+
+def replace_by_a_link_to_itself(docs: Path) -> None:
+    move_away(docs)
+    docs.symlink_to(docs)
+
+
+@pytest.mark.parametrize("lose", [move_away, empty, replace_by_a_file, replace_by_a_dead_link])
+def test_a_root_that_is_lost_keeps_its_passages_until_they_are_pruned(index_docs, docs: Path, tmp_path: Path, lose):
+    index_docs()
+    before = texts(tmp_path / "store")
+    lose(docs)
+    done = index_docs()
+    assert (done.removed, done.skipped, done.total_files) == (0, 1, FILES)
+    assert texts(tmp_path / "store") == before
+    assert any(
+        f"the {FILES} files indexed from it stay" in problem and "--prune" in problem for problem in done.problems
+    )
+    assert index_module.prune([docs], tmp_path / "store") == FILES
+    assert texts(tmp_path / "store") == []
+    assert index_docs().total_files == 0
+
+
+def test_a_root_that_leads_to_itself_keeps_its_passages(index_docs, docs: Path, tmp_path: Path):
+    index_docs()
+    replace_by_a_link_to_itself(docs)
+    done = index_docs()
+    assert (done.removed, done.skipped, done.total_files) == (0, 1, FILES)
+    assert index_module.prune([docs], tmp_path / "store") == 0, "what cannot be read is not lost"
+
+
+def test_a_file_named_alone_that_is_missing_keeps_its_passages(index_docs, docs: Path, tmp_path: Path):
+    index_docs()
+    (docs / "zh.txt").unlink()
+    assert index_docs([docs / "zh.txt"]).removed == 0
+    assert index_module.prune([docs / "zh.txt"], tmp_path / "store") == 1
+    assert "zh.txt" not in sources(tmp_path / "store")
+
+
+def test_what_pruning_can_see_it_leaves(index_docs, docs: Path, tmp_path: Path):
+    index_docs()
+    (docs / "zh.txt").unlink()
+    assert index_module.prune([docs, docs / "warranty", tmp_path / "other"], tmp_path / "store") == 0
+    assert index_docs().removed == 1
+
+
+def test_a_root_that_is_empty_from_the_start_is_no_fault(index_docs, tmp_path: Path):
+    (tmp_path / "none").mkdir()
+    done = index_docs([tmp_path / "none"])
+    assert (done.skipped, done.problems) == (0, ())
+
+
+def test_a_folder_replaced_by_a_file_within_a_root_is_gone(index_docs, docs: Path, tmp_path: Path):
+    index_docs()
+    (docs / "warranty/en.txt").unlink()
+    (docs / "warranty").rmdir()
+    (docs / "warranty").write_text("a file", encoding="utf-8")
+    assert index_docs().removed == 1
+    assert "en.txt" not in sources(tmp_path / "store")
+
+
+def test_a_file_that_cannot_be_read_any_more_keeps_its_passages(
+    index_docs, docs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    index_docs()
+    before = texts(tmp_path / "store")
+    real = Path.open
+
+    def refused(path: Path, *arguments, **options):
+        if path.name == "zh.txt":
+            raise PermissionError(13, "Permission denied")
+        return real(path, *arguments, **options)
+
+    (docs / "zh.txt").write_text("changed", encoding="utf-8")
+    monkeypatch.setattr(Path, "open", refused)
+    done = index_docs()
+    assert (done.removed, done.skipped, done.changed) == (0, 1, 0)
+    assert texts(tmp_path / "store") == before
+
+
+def test_a_file_of_a_kind_that_is_not_read_any_more_keeps_its_passages(
+    index_docs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    index_docs()
+    before = texts(tmp_path / "store")
+    from finerank.text import load
+
+    monkeypatch.setattr(load, "READERS", {".txt": load.READERS[".txt"]})
+    assert index_docs().removed == 0
+    assert texts(tmp_path / "store") == before
+
+
+@pytest.mark.parametrize("error", [PermissionError(13, "Permission denied"), OSError(5, "Input/output error")])
+def test_a_folder_that_cannot_be_listed_keeps_its_passages(
+    index_docs, docs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: OSError
+):
+    index_docs()
+    before = texts(tmp_path / "store")
+    (docs / "warranty/en.txt").rename(docs / "warranty/.en.txt")
+    real = os.scandir
+    walked = Path.iterdir
+
+    def scandir(path=".", *arguments):
+        if str(path).endswith("warranty"):
+            raise error
+        return real(path, *arguments)
+
+    def iterdir(path: Path):
+        if path.name == "warranty":
+            raise error
+        return walked(path)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "scandir", scandir)
+        patched.setattr(Path, "iterdir", iterdir)
+        assert index_docs().removed == 0
+        done = index_docs([docs / "warranty"])
+        assert (done.removed, done.skipped) == (0, 1)
+        assert index_module.prune([docs / "warranty"], tmp_path / "store") == 0
+    assert texts(tmp_path / "store") == before
+    assert index_docs().removed == 1
+
+
+def test_a_root_that_was_renamed_is_not_in_the_store_twice(index_docs, docs: Path, tmp_path: Path):
+    index_docs()
+    before = texts(tmp_path / "store")
+    docs.rename(tmp_path / "handbook")
+    done = index_docs([tmp_path / "handbook"])
+    assert (done.added, done.removed, done.total_files) == (FILES, FILES, FILES)
+    assert texts(tmp_path / "store") == before
+    assert {Path(source).parts[len(tmp_path.parts)] for source in Store.open(tmp_path / "store").sources()} == {
+        "handbook"
+    }
+
+
+def test_a_copy_takes_nothing_out(index_docs, docs: Path, tmp_path: Path):
+    import shutil
+
+    index_docs()
+    shutil.copytree(docs, tmp_path / "copy")
+    assert index_docs([tmp_path / "copy"]).total_files == 2 * FILES
+    shutil.rmtree(docs)
+    docs.mkdir()
+    assert index_docs([tmp_path / "copy"]).removed == 0, "an empty folder may be a drive that is not mounted"
+
+
+def test_roots_that_overlap_or_are_named_otherwise_are_one(
+    index_docs, docs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    index_docs()
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "link").symlink_to(docs)
+    done = index_docs([Path("docs"), docs / "warranty", Path("link"), docs / ".." / "docs"])
+    assert (done.unchanged, done.added, done.removed, done.total_files) == (FILES, 0, 0, FILES)
+    (docs / "zh.txt").write_bytes(b"\0")
+    assert index_docs([Path("docs"), docs, Path("link")]).skipped == 1
+    (docs / "zh.txt").unlink()
+    assert index_docs([Path("link")]).removed == 1
+    (docs / "ja.txt").unlink()
+    assert index_docs([Path("docs")]).removed == 1
+
+
+def test_what_a_link_no_longer_leads_to_is_gone(index_docs, docs: Path, tmp_path: Path):
+    for number in (1, 2):
+        (tmp_path / f"release-{number}").mkdir()
+        (tmp_path / f"release-{number}/a.txt").write_text(f"release {number}", encoding="utf-8")
+    (tmp_path / "release-1/old.txt").write_text("old", encoding="utf-8")
+    (docs / "current").symlink_to(tmp_path / "release-1")
+    (docs / "one.txt").symlink_to(tmp_path / "release-1/old.txt")
+    index_docs([docs / "current"])
+    (docs / "current").unlink()
+    (docs / "current").symlink_to(tmp_path / "release-2")
+    assert index_docs([docs / "current"]).removed == 2
+    assert texts(tmp_path / "store") == ["release 2"]
+    assert index_docs([docs]).added == FILES + 1
+    (docs / "one.txt").unlink()
+    assert index_docs([docs]).removed == 1
+
+
+@pytest.mark.parametrize("lost", ["deleted", "emptied", "older"])
+def test_a_ledger_that_is_not_the_stores_is_rebuilt(index_docs, docs: Path, tmp_path: Path, lost: str):
+    store, ledger = tmp_path / "store", tmp_path / "store/ledger.sqlite"
+    index_docs([docs / "zh.txt", docs / "router.md"])
+    older = ledger.read_bytes()
+    (docs / "zh.txt").write_text("改后的文本。", encoding="utf-8")
+    index_docs()
+    before = texts(store)
+    if lost == "deleted":
+        ledger.unlink()
+    else:
+        ledger.write_bytes(older if lost == "older" else b"")
+    (docs / "ja.txt").write_bytes(b"\0\1")
+    (docs / "ko.txt").unlink()
+    done = index_docs()
+    assert (done.added, done.removed, done.skipped, done.total_files) == (0, 1, 1, FILES - 1)
+    assert texts(store) == [text for text in before if "공유기" not in text]
+    assert sum(Store.open(store).sources().values()) == done.total_passages
+    again = index_docs()
+    assert (again.passages, again.removed, again.unchanged) == (0, 0, FILES - 2)
+
+
+def test_an_older_table_is_brought_up_to_date(index_docs, docs: Path, tmp_path: Path):
+    import shutil
+
+    index_docs()
+    shutil.copytree(tmp_path / "store/passages.lance", tmp_path / "kept")
+    (docs / "zh.txt").write_text("改后的文本。", encoding="utf-8")
+    (docs / "new.txt").write_text("A new file.", encoding="utf-8")
+    index_docs()
+    wanted = texts(tmp_path / "store")
+    shutil.rmtree(tmp_path / "store/passages.lance")
+    shutil.copytree(tmp_path / "kept", tmp_path / "store/passages.lance")
+    done = index_docs()
+    assert (done.added, done.changed, done.total_files) == (1, 1, FILES + 1)
+    assert texts(tmp_path / "store") == wanted
+
+
+def test_a_damaged_ledger_can_be_deleted(index_docs, tmp_path: Path):
+    index_docs()
+    before = texts(tmp_path / "store")
+    (tmp_path / "store/ledger.sqlite").write_bytes(b"damaged" * 1000)
+    with pytest.raises(StoreError, match="Delete this file"):
+        index_docs()
+    (tmp_path / "store/ledger.sqlite").unlink()
+    index_docs()
+    assert texts(tmp_path / "store") == before

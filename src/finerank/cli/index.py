@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -33,16 +33,20 @@ def index(
     embedder_model: options.EmbedderModel = None,
     passage_terms: options.PassageTerms = None,
     overlap_terms: options.OverlapTerms = None,
+    prune: Annotated[
+        bool, typer.Option("--prune", help="take out what was indexed from DOCS that are missing or empty now")
+    ] = False,
     as_json: options.AsJson = False,
 ) -> None:
     """Index DOCS into a store, or bring the store up to date: only what changed is read again.
 
     Stopped or killed, it leaves a store that works, and goes on from there the next time. Exit code 3: some files
-    could not be read.
+    could not be read, or some of DOCS are missing; what was indexed of them stays.
     """
     from finerank.rag.open import open_embedder
     from finerank.retrieval.index import Cutting
     from finerank.retrieval.index import index as index_files
+    from finerank.retrieval.index import prune as prune_files
 
     settings = RagSettings.load(
         embedder=embedder, embedder_model=embedder_model, passage_terms=passage_terms, overlap_terms=overlap_terms
@@ -51,8 +55,11 @@ def index(
     given = dict(_pair(text) for text in metadata or [])
     loaded, made = open_embedder(settings)
     cutting = Cutting(settings.passage_terms, settings.overlap_terms)
+    pruned = prune_files(docs, store) if prune else 0
     with _progress() as (progress, report):
+        docs = [path for path in docs if path.exists()] if prune else docs
         done = index_files(docs, store, loaded, made, metadata=given, cutting=cutting, progress=progress, report=report)
+    done = replace(done, removed=done.removed + pruned)
     if as_json:
         print_json(asdict(done), [asdict(done)], as_lines=False)
     else:

@@ -5,15 +5,17 @@ added, then recorded as complete, then its old ones deleted; what a dead run lef
 """
 
 import hashlib
-import stat
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from secrets import token_hex
 
 from finerank.errors import InvalidSetting, StoreNotFound, UnreadableFile
 from finerank.retrieval.embed import Embedder
-from finerank.retrieval.ledger import open_ledger
+from finerank.retrieval.ledger import Entry, Ledger, open_ledger
+from finerank.retrieval.missing import FAULTS, find_lost, find_missing, is_moved, look_at
 from finerank.retrieval.store import PLACE, Made, Store, StoredPassage, limit_writing
 from finerank.scoring.allocator import return_large_blocks
 from finerank.scoring.encode import encodable
@@ -81,15 +83,46 @@ def index(
 ) -> Indexed:
     """Index the files at `paths` into the store at `folder`, which is made if there is none.
 
-    Files that were under `paths` before and are no more are taken out. `metadata` is added to every passage. A file
-    that cannot be read is reported and skipped; if it was indexed before, its old passages stay. Raises `StoreLocked`
-    while another process writes, `StoreError` if the store cannot be written.
+    Files that are gone from the folders in `paths`, or moved into them, are taken out. What cannot be read is reported
+    and skipped, and keeps its old passages: a file, or all that was indexed from a path that is missing or empty now
+    (`prune` takes that out). `metadata` is added to every passage. Raises `StoreLocked` while another process writes,
+    `StoreError` if the store cannot be written.
     """
     given = _checked(metadata or {})
     return_large_blocks()
     limit_writing()
     run = _Run(folder, embedder, made, given, cutting or Cutting(), progress, report)
     return run(paths)
+
+
+def prune(paths: Sequence[Path], folder: Path) -> int:
+    """Take out of the store at `folder` all that was indexed from those of the `paths` that are missing or empty now.
+
+    Returns of how many files. Raises `StoreNotFound`, `StoreLocked`, `StoreError`.
+    """
+    limit_writing()
+    store = Store.open(folder, writing=True)
+    with open_ledger(folder) as ledger:
+        _match(ledger, store)
+        roots = [look_at(path, folder) for path in paths]
+        gone = [entry.source for entry in find_lost(roots, ledger.unseen())]
+        ledger.forget(gone)
+        _settle(ledger, store, ledger.pending())
+        ledger.stamp = store.stamp
+    return len(gone)
+
+
+def _match(ledger: Ledger, store: Store) -> None:
+    """Delete what a run that died left behind, and make a ledger that is not this table's say what the table holds."""
+    _settle(ledger, store, ledger.pending())
+    if ledger.stamp != store.stamp:
+        _settle(ledger, store, ledger.rebuild(store.editions()))
+
+
+def _settle(ledger: Ledger, store: Store, sources: Sequence[str]) -> None:
+    """Delete what the table holds of these sources beside what the ledger says."""
+    store.delete({source: ledger.edition(source) for source in sources})
+    ledger.finish(sources)
 
 
 class _Run:
@@ -113,20 +146,22 @@ class _Run:
         self._counts = _Counts()
         self._total_bytes = 0
         self._waiting: list[StoredPassage] = []
-        self._complete: list[tuple[str, str, int]] = []  # files whose last passage is waiting
+        self._complete: list[Entry] = []  # files whose last passage is waiting
+        self._seen: set[str] = set()
 
     def __call__(self, paths: Sequence[Path]) -> Indexed:
         counts = self._counts
         self._total_bytes = sum(_size(path) for path in find_files(paths, lambda _: None, self._folder))
         with open_ledger(self._folder) as self._ledger:
             self._store = self._open()
-            self._sweep()
+            _match(self._ledger, self._store)
             for path in find_files(paths, self._problem, self._folder):
                 self._file(path)
             self._flush()
             self._remove_missing(paths)
             if not self._store.optimised:
                 self._store.optimise()
+            self._ledger.stamp = self._store.stamp
             files, total = self._ledger.totals()
         return Indexed(
             counts.added, counts.changed, counts.unchanged, counts.removed, counts.skipped, counts.passages,
@@ -137,8 +172,7 @@ class _Run:
         try:
             store = Store.open(self._folder, writing=True)
         except StoreNotFound:
-            for source in self._ledger.unseen():  # the table is gone: nothing of what is recorded is there
-                self._ledger.forget(source)
+            self._ledger.clear()
             return Store.create(self._folder, self._made)
         if store.made != self._made:
             raise InvalidSetting(
@@ -147,21 +181,18 @@ class _Run:
             )
         return store
 
-    def _sweep(self) -> None:
-        """Delete what a run that died left behind."""
-        self._settle(self._ledger.pending())
-
     def _file(self, path: Path) -> None:
-        source = str(path.resolve())
-        if any(source == waiting for waiting, _, _ in self._complete):
+        source = os.path.realpath(path)
+        if source in self._seen:
             return  # by another path
+        self._seen.add(source)
         read_before = self._counts.bytes_read
         try:
             if source != encodable(source):
                 raise UnreadableFile(f"{encodable(source)}: a name that is not UTF-8 cannot be kept; rename the file")
             digest = self._digest(path)
-            known = self._ledger.digest(source)
-            if known == digest:
+            known = self._ledger.get(source)
+            if known is not None and known.digest == digest:
                 self._counts.unchanged += 1
             else:
                 self._read(path, source, digest, read_before)
@@ -171,12 +202,13 @@ class _Run:
             self._abandon(source)
             self._problem(str(error))
             self._counts.skipped += 1
-        self._ledger.see(encodable(source))
+        self._ledger.see(encodable(source), encodable(os.path.abspath(path)))
         self._counts.bytes_read = read_before + _size(path)
         self._show()
 
     def _read(self, path: Path, source: str, digest: str, read_before: int) -> None:
         number = 0
+        edition = f"{digest}.{token_hex(4)}"  # tells these rows from older ones, of the same content too
         for document in load_file(path, self._problem):
             for passage in passages(document, self._cutting.max_terms, self._cutting.overlap_terms):
                 self._waiting.append(
@@ -184,7 +216,7 @@ class _Run:
                         id=f"{source}#{number}",
                         text=passage.text,
                         source=source,
-                        digest=digest,
+                        digest=edition,
                         key=document.key,
                         heading=passage.heading,
                         span=passage.span,
@@ -199,7 +231,7 @@ class _Run:
                     self._flush()
         if not number:
             raise UnreadableFile(f"{path}: holds no text")
-        self._complete.append((source, digest, number))
+        self._complete.append(Entry(source, encodable(os.path.abspath(path)), digest, edition, number))
 
     def _described(self, document: LoadedDocument) -> dict[str, object]:
         title = {"title": document.title} if document.title else {}
@@ -218,10 +250,10 @@ class _Run:
             self._waiting = []
             if due:
                 self._store.optimise()
-        replaced = [source for source, _, _ in self._complete if self._ledger.digest(source) is not None]
+        replaced = [entry.source for entry in self._complete if self._ledger.get(entry.source) is not None]
         self._ledger.record(self._complete)
-        self._settle(replaced)
-        self._ledger.finish(source for source, _, _ in self._complete)
+        _settle(self._ledger, self._store, replaced)
+        self._ledger.finish(entry.source for entry in self._complete)
         self._complete = []
         self._show()
 
@@ -229,21 +261,22 @@ class _Run:
         """Take back what was read of a file that turned out unreadable."""
         self._waiting = [passage for passage in self._waiting if passage.source != source]
         if source in self._ledger.pending():
-            self._settle([source])
+            _settle(self._ledger, self._store, [source])
 
     def _remove_missing(self, paths: Sequence[Path]) -> None:
-        roots = [path.resolve() for path in paths]
-        for source in self._ledger.unseen():
-            place = Path(source)
-            if any(root == place or root in place.parents for root in roots) and _is_gone(place):
-                self._ledger.forget(source)
-                self._counts.removed += 1
-        self._settle(self._ledger.pending())
-
-    def _settle(self, sources: Sequence[str]) -> None:
-        """Delete what the table holds of these sources beside what the ledger says."""
-        self._store.delete({source: self._ledger.digest(source) for source in sources})
-        self._ledger.finish(sources)
+        """Take out what is gone or moved, and say what is out of reach."""
+        moved = {entry.source for entry in self._ledger.copied() if is_moved(entry)}
+        unseen = [entry for entry in self._ledger.unseen() if entry.source not in moved]
+        roots = [look_at(path, self._folder) for path in paths]
+        gone, kept = find_missing(roots, unseen, self._seen)
+        removed = [*moved, *(entry.source for entry in gone)]
+        self._ledger.forget(removed)
+        self._counts.removed = len(removed)
+        _settle(self._ledger, self._store, self._ledger.pending())
+        for root, count in kept.items():
+            remedy = "" if root.fault == "unreadable" else ". If they are gone for good, index it again with --prune"
+            self._problem(f"{root.given}: {FAULTS[root.fault]}; the {count} files indexed from it stay{remedy}")
+        self._counts.skipped += sum(root in kept or root.fault in ("missing", "unreadable") for root in roots)
 
     def _digest(self, path: Path) -> str:
         """The hash of the content, and of all else that its passages are made from."""
@@ -284,16 +317,6 @@ def _size(path: Path) -> int:
         return path.stat().st_size
     except OSError:
         return 0
-
-
-def _is_gone(path: Path) -> bool:
-    """Whether there is no such file; one in a folder that may not be entered is not gone."""
-    try:
-        return not stat.S_ISREG(path.stat().st_mode)
-    except (FileNotFoundError, NotADirectoryError):
-        return True
-    except OSError:
-        return False
 
 
 def _modified(path: Path) -> datetime | None:

@@ -139,6 +139,13 @@ class Store:
             return int(self._table.version)
 
     @property
+    def stamp(self) -> str:
+        """The version and when it was written: another table has another."""
+        with _faults_named(self.folder):
+            last = max(self._table.list_versions(), key=lambda each: int(each["version"]))
+            return f"{last['version']} {last['timestamp'].isoformat()}"
+
+    @property
     def optimised(self) -> bool:
         """Whether few passages are unknown to the indices, or deleted and still in them, and few files hold them all.
         Searches find what the indices do not know too, by reading it."""
@@ -214,12 +221,17 @@ class Store:
 
     def sources(self) -> dict[str, int]:
         """How many passages each source has."""
-        counts: dict[str, int] = {}
+        return {source: sum(counts.values()) for source, counts in self.editions().items()}
+
+    def editions(self) -> dict[str, dict[str, int]]:
+        """How many passages each source has, by their digest."""
+        found: dict[str, dict[str, int]] = {}
         with _faults_named(self.folder):
-            for batch in self._table.search().select(["source"]).to_batches():
-                for source in batch.column("source").to_pylist():
-                    counts[source] = counts.get(source, 0) + 1
-        return counts
+            for batch in self._table.search().select(["source", "digest"]).to_batches():
+                for source, digest in zip(*(column.to_pylist() for column in batch.columns), strict=True):
+                    counts = found.setdefault(source, {})
+                    counts[digest] = counts.get(digest, 0) + 1
+        return found
 
 
 def limit_writing() -> None:
