@@ -463,11 +463,12 @@ class RagSettings(_Options):
     generator_model: str = _option("", "the model it shall use")
     generator_key: str = field(default="", repr=False, metadata={"help": "its key"})
     generator_timeout_s: float = _option(60.0, "seconds without a word from it that are too many")
+    generator_max_tokens: int = _option(4096, "tokens it may write for an answer, its reasoning included")
     answer_cache_s: float = _option(3600.0, "seconds an answer is kept for the same question; 0 keeps none")
     rules: tuple[Mapping[str, object], ...] = _option((), "the tables [[rag.rules]]: what is dropped, and why")
 
     def __post_init__(self) -> None:
-        at_least_one = ("recall", "light_top", "rerank_top", "prompt_top", "passage_terms")
+        at_least_one = ("recall", "light_top", "rerank_top", "prompt_top", "passage_terms", "generator_max_tokens")
         self._check(overlap_terms=0, answer_cache_s=0, **dict.fromkeys(at_least_one, 1))
         for name in ("threshold", "rule_score", "merge_overlap"):
             if not 0 <= getattr(self, name) <= 1:

@@ -58,7 +58,8 @@ def make_pipeline() -> MakePipeline:
 
 @dataclass
 class FakeEndpoint:
-    """What the server shall do, and the bodies it was sent.
+    """What the server shall do, and the bodies it was sent. `pieces` are texts, or messages in parts; `reason` is the
+    finish_reason.
 
     `fault`: "" streams `pieces`; "cut" ends after them without an end mark; "drop" closes the connection in the middle
     of a chunk; "slow" says nothing after them; "error" sends an error in the stream; "whole" does not stream; a number
@@ -66,8 +67,9 @@ class FakeEndpoint:
     """
 
     url: str = ""
-    pieces: Sequence[str] = ("Hold the ", "button [1].")
+    pieces: Sequence[str | dict] = ("Hold the ", "button [1].")
     fault: str = ""
+    reason: str | None = "stop"
     fail_times: int = 1_000_000
     bodies: list[dict] = field(default_factory=list)
     keys: list[str | None] = field(default_factory=list)
@@ -96,7 +98,9 @@ def endpoint() -> Iterator[FakeEndpoint]:
                 rows = [{"index": index, "embedding": row} for index, row in enumerate(vectors)]
                 self._json({"data": rows[: len(rows) - (state.fault == "cut")][::-1]})
             elif state.fault == "whole":
-                self._json({"choices": [{"message": {"content": "".join(state.pieces)}}]})
+                (message, *others) = state.pieces
+                given = message if isinstance(message, dict) else {"content": "".join((message, *others))}
+                self._json({"choices": [{"message": given, "finish_reason": state.reason}]})
             else:
                 self._stream()
 
@@ -115,7 +119,8 @@ def endpoint() -> Iterator[FakeEndpoint]:
             self.end_headers()
             self._chunk(": keep-alive\n\n")
             for piece in state.pieces:
-                self._chunk("data: " + json.dumps({"choices": [{"delta": {"content": piece}}]}) + "\n\n")
+                delta = piece if isinstance(piece, dict) else {"content": piece}
+                self._chunk("data: " + json.dumps({"choices": [{"delta": delta}]}) + "\n\n")
             if state.fault == "slow":
                 closing.wait(20)
             elif state.fault == "error":
@@ -126,7 +131,8 @@ def endpoint() -> Iterator[FakeEndpoint]:
                 self.connection.close()
                 return
             elif state.fault != "cut":
-                self._chunk('data: {"choices": [{"delta": {}, "finish_reason": "stop"}]}\n\ndata: [DONE]\n\n')
+                last = {"choices": [{"delta": {}, "finish_reason": state.reason}]}
+                self._chunk(f"data: {json.dumps(last)}\n\ndata: [DONE]\n\n")
             self.wfile.write(b"0\r\n\r\n")
 
         def _chunk(self, text: str) -> None:

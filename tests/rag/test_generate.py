@@ -43,6 +43,53 @@ def test_what_came_before_a_fault_is_kept(endpoint, fault: str, complaint: str):
     assert "".join(pieces) == "Hold the button [1]."
 
 
+REASONS = {
+    "length": "generator_max_tokens",
+    "LENGTH": "generator_max_tokens",
+    "max_tokens": "cut at 77 tokens",
+    "content_filter": "content filter",
+    "tool_calls": "'tool_calls'",
+    "abort": "'abort'",
+}
+
+
+@pytest.mark.parametrize("whole", [True, False])
+@pytest.mark.parametrize("reason", REASONS)
+def test_an_answer_that_is_not_whole_says_why(endpoint, reason: str, whole: bool):
+    endpoint.reason, endpoint.fault = reason, "whole" if whole else ""
+    pieces = []
+    with pytest.raises(EndpointError, match=REASONS[reason]):  # noqa: PT012
+        for piece in ChatEndpoint(Endpoint(endpoint.url), "tiny", 77).stream(CHAT):
+            pieces.append(piece)  # noqa: PERF402 - extend would lose what came before the fault
+    assert "".join(pieces) == "Hold the button [1]."
+    assert endpoint.bodies[0]["max_tokens"] == 77
+
+
+@pytest.mark.parametrize("reason", ["stop", "STOP", "eos", "end_turn", None])
+@pytest.mark.parametrize("fault", ["", "whole"])
+def test_an_answer_is_whole_whatever_the_server_calls_that(endpoint, reason: str | None, fault: str):
+    endpoint.reason, endpoint.fault = reason, fault
+    assert "".join(chat(endpoint.url).stream(CHAT)) == "Hold the button [1]."
+
+
+@pytest.mark.parametrize("fault", ["", "whole"])
+@pytest.mark.parametrize(
+    "thought",
+    [
+        {"reasoning_content": "maybe [3]"},
+        {"reasoning": "maybe [3]", "content": ""},
+        {"content": None, "thinking": "maybe [3]"},
+        {"content": [{"type": "thinking", "thinking": [{"type": "text", "text": "maybe [3]"}]}]},
+    ],
+)
+def test_reasoning_in_its_own_field_is_no_part_of_the_answer(endpoint, fault: str, thought: dict[str, object]):
+    endpoint.fault = fault
+    endpoint.pieces = [thought, {"content": [{"type": "text", "text": "Hold it"}]}, {"content": " [1]."}]
+    if fault:
+        endpoint.pieces = [{**thought, "content": "Hold it [1]."}]
+    assert "".join(chat(endpoint.url).stream(CHAT)) == "Hold it [1]."
+
+
 @pytest.mark.parametrize(("fault", "complaint"), [("404", "model's name"), ("401", "key"), ("500", "no such model")])
 def test_a_refusal_says_what_to_do(endpoint, fault: str, complaint: str):
     endpoint.fault = fault

@@ -10,9 +10,11 @@ from tests.rag.conftest import TEXTS, passage
 from finerank.errors import EndpointError, InvalidInput, OutOfMemory
 from finerank.rag.answer_cache import AnswerCache
 from finerank.rag.gate import Effect, Evidence
+from finerank.rag.generate import ChatEndpoint
 from finerank.rag.pipeline import UNKNOWN, UNKNOWN_IN_CHINESE, CacheKey
 from finerank.rag.results import Answer, Search, Stage, answer_from_json, answer_json
 from finerank.ranking import RankedDocument, Ranking
+from finerank.retrieval.endpoint import Endpoint
 from finerank.settings import DEFAULT_MODEL
 from finerank.testing import OverlapBackend, ScriptedGenerator, stub_reranker
 
@@ -174,6 +176,42 @@ def test_a_generator_that_breaks_off_leaves_what_it_wrote(make_pipeline):
     assert (answer.text, answer.kind) == ("Hold the button [1]", "generated")
     assert "broke off" in answer.notes[0]
     assert not answer.complete
+
+
+def test_what_a_generator_thinks_is_neither_shown_nor_cited(make_pipeline):
+    generator = ScriptedGenerator(["<thi", "nk>maybe [3]", "?</think>\n\nHold", " it [1", "-2]."])
+    events = list(make_pipeline(generator=generator).stream(QUESTION))
+    answer = events[-1]
+    assert answer.text == "".join(event for event in events if isinstance(event, str)) == "Hold it [1-2]."
+    assert [each.number for each in answer.citations] == [1, 2]
+    assert answer.complete
+
+
+@pytest.mark.parametrize("error", [EndpointError("its answer is cut at 9 tokens"), None])
+def test_a_generator_that_only_thinks_leaves_the_sentences(make_pipeline, error):
+    answer = make_pipeline(generator=ScriptedGenerator(["<think>maybe [3], or"], error)).ask(QUESTION)
+    assert answer.kind == "extractive"
+    assert "maybe" not in answer.text
+    assert ("cut at 9" if error else "answered nothing") in answer.notes[0]
+
+
+def test_a_rewritten_question_holds_no_thoughts(make_pipeline):
+    generator = ScriptedGenerator(["<think>\nhm\n</think>\n\nhow do I reset?"])
+    found = make_pipeline(settings={"rewrite": "generator"}, generator=generator).search("rset?")
+    assert found.query == "how do I reset?"
+
+
+def test_an_answer_that_was_cut_is_shown_as_such_and_not_remembered(make_pipeline, tmp_path: Path, endpoint):
+    answers = CacheKey(AnswerCache(tmp_path / "answers.sqlite", 60), lambda: 1)
+    endpoint.reason = "length"
+    pipeline = make_pipeline(generator=ChatEndpoint(Endpoint(endpoint.url), "tiny"), answers=answers)
+    answer = pipeline.ask(QUESTION)
+    assert (answer.text, answer.kind) == ("Hold the button [1].", "generated")
+    assert "generator_max_tokens" in answer.notes[0]
+    endpoint.reason = "stop"
+    again = pipeline.ask(QUESTION)
+    assert (again.cached, again.notes) == (False, ())
+    assert pipeline.ask(QUESTION).cached
 
 
 @pytest.mark.parametrize("error", [EndpointError("is down"), None])

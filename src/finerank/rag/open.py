@@ -70,4 +70,4 @@ def open_generator(settings: RagSettings) -> Generator | None:
     if not settings.generator_model:
         raise InvalidSetting(f"generator_url={settings.generator_url}: name the model too (generator_model)")
     endpoint = Endpoint(settings.generator_url, settings.generator_key, settings.generator_timeout_s)
-    return ChatEndpoint(endpoint, settings.generator_model)
+    return ChatEndpoint(endpoint, settings.generator_model, settings.generator_max_tokens)

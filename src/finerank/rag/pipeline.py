@@ -16,14 +16,16 @@ from typing import TypeVar
 
 from finerank.errors import CacheError, EndpointError, FinerankError, InvalidInput
 from finerank.rag.answer_cache import AnswerCache
+from finerank.rag.citations import cited
 from finerank.rag.extract import extract, extract_text
 from finerank.rag.gate import Evidence, decide
 from finerank.rag.generate import Generator
 from finerank.rag.order import blend, merge, rerank
-from finerank.rag.prompt import answer_messages, cited, rewrite_messages
+from finerank.rag.prompt import answer_messages, rewrite_messages
 from finerank.rag.results import Answer, Decision, Drop, FoundPassage, Search, Stage
 from finerank.rag.rules import Rule, apply_rules, parse_rules
 from finerank.rag.said import Said
+from finerank.rag.thinking import SpokenText
 from finerank.ranking import Ranker
 from finerank.retrieval.retriever import Retriever
 from finerank.retrieval.where import Filter
@@ -170,7 +172,10 @@ class Pipeline:
             notes.append(Said.of("note.rewrite-generator"))
             return question
         try:
-            return "".join(self._generator.stream(rewrite_messages(question))).strip().split("\n")[0] or question
+            spoken = SpokenText()
+            spoken.add("".join(self._generator.stream(rewrite_messages(question))))
+            spoken.end()
+            return spoken.text.strip().split("\n")[0] or question
         except EndpointError as error:
             notes.append(Said.of("note.rewrite", why=error))
             return question
@@ -199,16 +204,19 @@ class Pipeline:
             return Answer(search.question, text, "unknown", notes=search.notes, search=search)
         notes = list(search.notes)
         if self._generator is not None:
-            pieces: list[str] = []
+            spoken, failed = SpokenText(), False
             try:
                 for piece in self._generator.stream(answer_messages(search.query, search.passages)):
-                    pieces.append(piece)
-                    yield piece
+                    if new := spoken.add(piece):
+                        yield new
             except EndpointError as error:
                 notes.append(Said.of("note.generator", why=error))
-            if text := "".join(pieces).strip():
+                failed = True
+            if new := spoken.end():
+                yield new
+            if text := spoken.text.strip():
                 return self._generated(search, text, notes)
-            if not notes:
+            if not failed:
                 notes.append(Said.of("note.silent", generator=self._generator.name))
         text = self._extracted(search, notes)
         yield text

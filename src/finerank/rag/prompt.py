@@ -1,9 +1,8 @@
 """The words a generator is given: question and numbered passages, and how to answer from them."""
 
-import re
 from collections.abc import Sequence
 
-from finerank.rag.results import Citation, FoundPassage, citation
+from finerank.rag.results import FoundPassage
 
 Message = dict[str, str]
 """One message of a chat: role and content."""
@@ -18,8 +17,6 @@ _REWRITE = """\
 Rewrite the user's question so that it can be searched for and judged by: complete, unambiguous, in its own language, \
 spelling mistakes corrected, nothing added. Answer with the question alone."""
 
-_REFERENCE = re.compile(r"\[(\d{1,3}(?:\s*[,;、]\s*\d{1,3})*)\]|【(\d{1,3})】")
-
 
 def answer_messages(question: str, passages: Sequence[FoundPassage]) -> list[Message]:
     """The chat that asks for an answer with [1] citations."""
@@ -33,14 +30,6 @@ def answer_messages(question: str, passages: Sequence[FoundPassage]) -> list[Mes
 def rewrite_messages(question: str) -> list[Message]:
     """The chat that asks for a better question."""
     return [{"role": "system", "content": _REWRITE}, {"role": "user", "content": question}]
-
-
-def cited(text: str, passages: Sequence[FoundPassage]) -> tuple[tuple[Citation, ...], list[int]]:
-    """The citations of an answer in the order of their first mention, and the numbers that no passage has."""
-    numbers = [int(part) for mark in _REFERENCE.finditer(text) for part in re.findall(r"\d+", mark[0])]
-    known = dict.fromkeys(number for number in numbers if 1 <= number <= len(passages))
-    citations = tuple(citation(number, passages[number - 1].document) for number in known)
-    return citations, sorted({number for number in numbers if number not in known})
 
 
 def _passage(number: int, passage: FoundPassage) -> str:
