@@ -151,6 +151,10 @@ class Pipeline:
         yield stages.last
         kept, dropped = stages.timed("rules", len(reranked), lambda: self._ruled(reranked), lambda done: len(done[0]))
         yield stages.last
+        scores = [each.score for each in reranked if each.score is not None and each.score < settings.threshold]
+        if scores and not kept:
+            best, limit = f"{max(scores):.3f}", f"{settings.threshold:g}"
+            notes.append(Said.of("note.below", threshold=limit, count=len(scores), best=best))
         search = Search(
             question,
             query,

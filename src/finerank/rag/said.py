@@ -26,6 +26,7 @@ SENTENCES: Mapping[str, str] = {
     "note.cites": "the answer cites {numbers}, which there is not",
     "note.sentences": "the sentences were not reranked: {why}",
     "note.cache": "{why}",
+    "note.below": "no passage reaches the threshold of {threshold}: the best of {count} scores {best}",
     "drop.score": "its score {score} is below {threshold}",
     "drop.older": "older than {years} years: of {date}",
     "drop.source": "its source is not one of {allowed}",

@@ -226,12 +226,32 @@ class Store:
     def editions(self) -> dict[str, dict[str, int]]:
         """How many passages each source has, by their digest."""
         found: dict[str, dict[str, int]] = {}
-        with _faults_named(self.folder):
-            for batch in self._table.search().select(["source", "digest"]).to_batches():
-                for source, digest in zip(*(column.to_pylist() for column in batch.columns), strict=True):
-                    counts = found.setdefault(source, {})
-                    counts[digest] = counts.get(digest, 0) + 1
+        for source, digest in self.scan(("source", "digest")):
+            counts = found.setdefault(source, {})
+            counts[digest] = counts.get(digest, 0) + 1
         return found
+
+    def scan(
+        self, columns: Sequence[str], where: Filter | None = None, source: str | None = None
+    ) -> Iterator[tuple[Any, ...]]:
+        """These columns of all passages, or of those of one source, in no order."""
+        conditions = [where.sql()] if where and where.conditions else []
+        conditions += [_outdated(source, None)] if source is not None else []
+        with _faults_named(self.folder):
+            query = self._table.search()
+            query = query.where(" AND ".join(conditions)) if conditions else query
+            for batch in query.select(list(columns)).to_batches():
+                yield from zip(*(batch.column(name).to_pylist() for name in columns), strict=True)
+
+    def get(self, ids: Sequence[str]) -> list[Document]:
+        """The passages of these ids, in their order; those that are not there are left out."""
+        if not ids:
+            return []
+        with _faults_named(self.folder):
+            condition = f"id IN ({', '.join(map(_quoted, ids))})"
+            rows = self._table.search().where(condition).select(list(_COLUMNS)).limit(2 * len(ids)).to_list()
+        found = {row["id"]: _document(row) for row in rows}
+        return [found[id_] for id_ in ids if id_ in found]
 
 
 def limit_writing() -> None:

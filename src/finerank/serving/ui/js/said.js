@@ -27,6 +27,7 @@ const SENTENCES = {
     "note.cites": "回答引用了不存在的 {numbers}",
     "note.sentences": "句子未重排：{why}",
     "note.cache": "答案缓存出错：{why}",
+    "note.below": "没有段落达到阈值 {threshold}：{count} 个段落中最高 {best} 分",
     "drop.score": "分数 {score} 低于 {threshold}",
     "drop.older": "早于 {years} 年：日期为 {date}",
     "drop.source": "来源不属于 {allowed}",
