@@ -6,10 +6,11 @@ from copy import deepcopy
 import pytest
 from haystack import Document, Pipeline
 from haystack.components.retrievers.in_memory import InMemoryBM25Retriever
+from haystack.dataclasses import ByteStream
 from haystack.document_stores.in_memory import InMemoryDocumentStore
 from haystack.utils import Secret
 
-from finerank.errors import InvalidInput, InvalidSetting
+from finerank.errors import InvalidSetting
 from finerank.integrations.haystack import FinerankRanker
 from finerank.testing import stub_reranker
 
@@ -84,8 +85,17 @@ def test_no_documents_give_none(options):
     assert asyncio.run(ranker.run_async(query=QUERY, documents=[])) == {"documents": []}
 
 
-def test_a_document_without_text_is_told_by_its_index():
-    with pytest.raises(InvalidInput, match=r"documents\[1\].text is None"):
-        FinerankRanker(ranker=stub_reranker()).run(
-            query=QUERY, documents=[Document(content="a"), Document(content=None)]
-        )
+def test_documents_without_text_come_last_and_fail_nothing(options):
+    image = Document(content=None, blob=ByteStream(b"png"), meta={"place": "image"})
+    given = [image, *documents()]
+    ranker = FinerankRanker(**options)
+    found = ranker.run(query=QUERY, documents=given)["documents"]
+    awaited = asyncio.run(ranker.run_async(query=QUERY, documents=given))["documents"]
+    assert [document.meta["place"] for document in found] == [*BEST_FIRST, "image"]
+    assert (found[-1].score, found[-1].blob) == (None, image.blob)
+    assert [document.score for document in found[:-1]] == [r.score for r in stub_reranker().rank(QUERY, TEXTS)]
+    assert awaited == found
+    assert len(ranker.run(query=QUERY, documents=given, top_k=2)["documents"]) == 2
+    assert ranker.run(query=QUERY, documents=[image])["documents"] == [image]
+    strict = FinerankRanker(**options, threshold=0.55).run(query=QUERY, documents=given)["documents"]
+    assert "image" not in [document.meta["place"] for document in strict]

@@ -65,10 +65,19 @@ def test_no_rows_give_none(table, source):
 
 
 def test_what_cannot_be_ranked_is_told(tmp_path: Path):
-    rows = [{"body": "a", "vector": [0.0, 1.0]}, {"body": None, "vector": [1.0, 0.0]}]
+    rows = [{"body": 5, "vector": [0.0, 1.0]}, {"body": 6, "vector": [1.0, 0.0]}]
     table = lancedb.connect(tmp_path).create_table("t", rows)
     query = table.search([0.0, 1.0]).limit(2)
     with pytest.raises(InvalidSetting, match=r"column='text'.*body"):
         query.rerank(FinerankLanceReranker(ranker=stub_reranker()), query_string="q").to_list()
-    with pytest.raises(InvalidInput, match=r"documents\[1\].text is None"):
+    with pytest.raises(InvalidInput, match=r"documents\[0\].text is int"):
         query.rerank(FinerankLanceReranker(ranker=stub_reranker(), column="body"), query_string="q").to_list()
+
+
+def test_rows_without_text_come_last_and_fail_nothing(tmp_path: Path, source):
+    rows = [{"text": text, "vector": [1.0, 0.0]} for text in (None, *TEXTS)]
+    table = lancedb.connect(tmp_path).create_table("passages", rows)
+    found = table.search([1.0, 0.0]).limit(9).rerank(FinerankLanceReranker(**source), query_string=QUERY).to_list()
+    assert sorted(row["text"] for row in found[:-1]) == sorted(TEXTS)
+    assert found[0]["text"] == TEXTS[BEST_FIRST[0]]
+    assert (found[-1]["text"], found[-1]["_relevance_score"]) == (None, None)

@@ -71,3 +71,14 @@ def test_errors_are_ours_and_name_the_index():
         compressor.compress_documents(documents(), QUERY)
     with pytest.raises(InvalidInput, match="query is empty"):
         compressor.compress_documents(documents(), "")
+
+
+def test_documents_without_text_come_last_and_fail_nothing(source):
+    bare = Document.model_construct(page_content=None, metadata={"place": "image"}, id=None, type="Document")
+    compressor = FinerankReranker(**source)
+    for found in (
+        compressor.compress_documents([bare, *documents()], QUERY),
+        asyncio.run(compressor.acompress_documents([bare, *documents()], QUERY)),
+    ):
+        assert [document.metadata["place"] for document in found] == [*BEST_FIRST, "image"]
+        assert found[-1].metadata["relevance_score"] is None

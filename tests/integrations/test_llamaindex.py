@@ -9,7 +9,7 @@ from llama_index.core.llms import MockLLM
 from llama_index.core.query_engine import RetrieverQueryEngine
 from llama_index.core.response_synthesizers import ResponseMode
 from llama_index.core.retrievers import BaseRetriever
-from llama_index.core.schema import NodeWithScore, QueryBundle, TextNode
+from llama_index.core.schema import ImageNode, MediaResource, Node, NodeWithScore, QueryBundle, TextNode
 
 from finerank.errors import InvalidInput
 from finerank.integrations.llamaindex import FinerankPostprocessor
@@ -83,3 +83,16 @@ def test_a_missing_query_is_told():
     with pytest.raises(InvalidInput, match="query is missing"):
         reranker.postprocess_nodes(nodes())
     assert reranker.to_dict()["class_name"] == "FinerankPostprocessor"
+
+
+def test_nodes_without_text_come_last_and_fail_nothing(source):
+    images = [
+        NodeWithScore(node=ImageNode(image="aGk=", id_="image")),
+        NodeWithScore(node=Node(image_resource=MediaResource(data=b"hi"), id_="media")),
+    ]
+    reranker = FinerankPostprocessor(**source)
+    found = reranker.postprocess_nodes([*images, *nodes()], query_str=QUERY)
+    awaited = asyncio.run(reranker.apostprocess_nodes([*images, *nodes()], query_str=QUERY))
+    expected = [*(f"id-{index}" for index in BEST_FIRST), "image", "media"]
+    assert [each.node.node_id for each in found] == [each.node.node_id for each in awaited] == expected
+    assert [each.score for each in found[-2:]] == [None, None]

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any, Self, Unpack
 
 from finerank.errors import InvalidSetting, MissingExtra
-from finerank.integrations.ranker import open_ranker, rank, rank_async
-from finerank.ranking import Document, Ranker, Ranking
+from finerank.integrations.ranker import Placed, documents_of, open_ranker, rank, rank_async
+from finerank.ranking import Document, Ranker
 from finerank.settings import Options
 
 try:
@@ -25,7 +25,8 @@ except ImportError as error:
 
 @component
 class FinerankRanker:
-    """Copies of the documents, best first, each with its score (0..1).
+    """Copies of the documents, best first, each with its score (0..1). Those without `content`, such as images, come
+    last and have none.
 
     Ranks with a model loaded here (`options` are those of `Reranker.from_pretrained`), with any `ranker`, or with the
     server at `url`. The model is loaded by `warm_up`, or by the first run.
@@ -95,10 +96,9 @@ class FinerankRanker:
         return {"top_n": self.top_k if top_k is None else top_k, "threshold": self.options.get("threshold")}
 
 
-def _documents(documents: Sequence[HaystackDocument]) -> list[Document]:
-    # content may be None; ranking refuses that, and names the index
-    return [Document(document.content) for document in documents]  # type: ignore[arg-type]
+def _documents(documents: Sequence[HaystackDocument]) -> list[Document | None]:
+    return documents_of(document.content for document in documents)
 
 
-def _rescored(documents: Sequence[HaystackDocument], ranking: Ranking) -> list[HaystackDocument]:
-    return [replace(documents[result.index], score=result.score) for result in ranking]
+def _rescored(documents: Sequence[HaystackDocument], ranking: Sequence[Placed]) -> list[HaystackDocument]:
+    return [replace(documents[placed.index], score=placed.score) for placed in ranking]

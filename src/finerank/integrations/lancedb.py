@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Unpack
 
 from finerank.errors import InvalidSetting, MissingExtra
-from finerank.integrations.ranker import open_ranker, rank
-from finerank.ranking import Document, Ranker
+from finerank.integrations.ranker import documents_of, open_ranker, rank
+from finerank.ranking import Ranker
 from finerank.settings import Options
 
 try:
@@ -19,7 +19,8 @@ except ImportError as error:
 
 
 class FinerankLanceReranker(LanceReranker):  # type: ignore[misc]  # LanceDB is untyped
-    """The rows, best first, with their scores (0..1) in the column `_relevance_score`.
+    """The rows, best first, with their scores (0..1) in the column `_relevance_score`; rows without text come last,
+    with null.
 
     Judged is the text in `column`. `return_score="all"` keeps the columns `_distance` and `_score` too. Ranks with a
     model loaded here (`options` are those of `Reranker.from_pretrained`), with any `ranker`, or with the server at
@@ -62,9 +63,9 @@ class FinerankLanceReranker(LanceReranker):  # type: ignore[misc]  # LanceDB is 
             raise InvalidSetting(
                 f"column={self.column!r}: the query returns {', '.join(rows.column_names)}; name the column of the text"
             )
-        documents = [Document(text) for text in rows[self.column].to_pylist()]
+        documents = documents_of(rows[self.column].to_pylist())
         ranking = rank(self._ranker, query, documents, top_n=self.top_n, threshold=self.threshold)
         # float64: in float32 scores near 1 are equal.
-        scores = pa.array([result.score for result in ranking], pa.float64())
-        taken = rows.take(pa.array([result.index for result in ranking], pa.int64()))
+        scores = pa.array([placed.score for placed in ranking], pa.float64())
+        taken = rows.take(pa.array([placed.index for placed in ranking], pa.int64()))
         return self._keep_relevance_score(taken.append_column("_relevance_score", scores))

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Unpack
 
 from finerank.errors import MissingExtra
-from finerank.integrations.ranker import open_ranker, rank, rank_async
-from finerank.ranking import Document, Ranker, Ranking
+from finerank.integrations.ranker import Placed, documents_of, open_ranker, rank, rank_async
+from finerank.ranking import Document, Ranker
 from finerank.settings import Options
 
 try:
@@ -62,13 +62,13 @@ class FinerankReranker(BaseDocumentCompressor):
         return _copies(documents, ranking)
 
 
-def _documents(documents: Sequence[LangChainDocument]) -> list[Document]:
-    return [Document(document.page_content) for document in documents]
+def _documents(documents: Sequence[LangChainDocument]) -> list[Document | None]:
+    return documents_of(document.page_content for document in documents)
 
 
-def _copies(documents: Sequence[LangChainDocument], ranking: Ranking) -> list[LangChainDocument]:
+def _copies(documents: Sequence[LangChainDocument], ranking: Sequence[Placed]) -> list[LangChainDocument]:
     return [
-        document.model_copy(update={"metadata": {**document.metadata, "relevance_score": result.score}})
-        for result in ranking
-        for document in (documents[result.index],)
+        document.model_copy(update={"metadata": {**document.metadata, "relevance_score": placed.score}})
+        for placed in ranking
+        for document in (documents[placed.index],)
     ]

@@ -9,20 +9,21 @@ from pathlib import Path
 from typing import Unpack
 
 from finerank.errors import InvalidInput, MissingExtra
-from finerank.integrations.ranker import open_ranker, rank, rank_async
-from finerank.ranking import Document, Ranker, Ranking
+from finerank.integrations.ranker import Placed, documents_of, open_ranker, rank, rank_async
+from finerank.ranking import Document, Ranker
 from finerank.settings import Options
 
 try:
     from llama_index.core.bridge.pydantic import PrivateAttr
     from llama_index.core.postprocessor.types import BaseNodePostprocessor
-    from llama_index.core.schema import MetadataMode, NodeWithScore, QueryBundle
+    from llama_index.core.schema import BaseNode, ImageNode, MetadataMode, Node, NodeWithScore, QueryBundle
 except ImportError as error:
     raise MissingExtra("the LlamaIndex integration", "llamaindex") from error
 
 
 class FinerankPostprocessor(BaseNodePostprocessor):
-    """The nodes, best first, each in a new `NodeWithScore` with its score (0..1).
+    """The nodes, best first, each in a new `NodeWithScore` with its score (0..1). Those without text, such as images,
+    come last and have none.
 
     Judged is what LlamaIndex embeds: a node's text with its metadata, but for `excluded_embed_metadata_keys`. Ranks
     with a model loaded here (`options` are those of `Reranker.from_pretrained`), with any `ranker`, or with the server
@@ -72,9 +73,18 @@ def _query(query_bundle: QueryBundle | None) -> str:
     return query_bundle.query_str
 
 
-def _documents(nodes: Sequence[NodeWithScore]) -> list[Document]:
-    return [Document(node.node.get_content(metadata_mode=MetadataMode.EMBED)) for node in nodes]
+def _documents(nodes: Sequence[NodeWithScore]) -> list[Document | None]:
+    return documents_of(_text(node.node) for node in nodes)
 
 
-def _rescored(nodes: Sequence[NodeWithScore], ranking: Ranking) -> list[NodeWithScore]:
-    return [NodeWithScore(node=nodes[result.index].node, score=result.score) for result in ranking]
+def _text(node: BaseNode) -> str | None:
+    """What is judged of a node; None of one that holds an image, a sound or a film, and no word."""
+    text = node.get_content(metadata_mode=MetadataMode.EMBED)
+    if text:
+        return text
+    without = isinstance(node, ImageNode) or (isinstance(node, Node) and node.text_resource is None)
+    return None if without else text
+
+
+def _rescored(nodes: Sequence[NodeWithScore], ranking: Sequence[Placed]) -> list[NodeWithScore]:
+    return [NodeWithScore(node=nodes[placed.index].node, score=placed.score) for placed in ranking]

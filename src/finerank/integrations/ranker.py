@@ -2,11 +2,11 @@
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
-from finerank.errors import InvalidSetting
+from finerank.errors import InvalidInput, InvalidSetting
 from finerank.ranking import Document, Ranker, Ranking, at_least
 from finerank.settings import Options, check_threshold, check_top_n
 
@@ -20,6 +20,13 @@ class AsyncRanker(Protocol):
     async def rank_async(
         self, query: str, documents: Sequence[str | Document], *, top_n: int | None = None
     ) -> Ranking: ...
+
+
+class Placed(NamedTuple):
+    """A document by its index among those given, and its score (0..1); None of one that has no text."""
+
+    index: int
+    score: float | None
 
 
 def open_ranker(
@@ -49,26 +56,51 @@ def open_ranker(
 
 
 def rank(
-    ranker: Ranker, query: str, documents: Sequence[Document], *, top_n: int | None, threshold: float | None
-) -> Ranking:
-    """The ranking, without what scores below `threshold`. One that is degraded is logged."""
+    ranker: Ranker, query: str, documents: Sequence[Document | None], *, top_n: int | None, threshold: float | None
+) -> list[Placed]:
+    """The documents best first, without what scores below `threshold`. None, which stands for one without text such as
+    an image, comes after them without a score, unless there is a threshold. A ranking that is degraded is logged."""
+    given, indices = _with_text(documents)
     check_top_n(top_n)
-    return _told(at_least(ranker.rank(query, documents, top_n=top_n), threshold))
+    return _placed(ranker.rank(query, given, top_n=top_n), indices, len(documents), top_n, threshold)
 
 
 async def rank_async(
-    ranker: Ranker, query: str, documents: Sequence[Document], *, top_n: int | None, threshold: float | None
-) -> Ranking:
+    ranker: Ranker, query: str, documents: Sequence[Document | None], *, top_n: int | None, threshold: float | None
+) -> list[Placed]:
     """`rank`, awaited: a server by its own connection, a model on a thread."""
+    given, indices = _with_text(documents)
     check_top_n(top_n)
     if isinstance(ranker, AsyncRanker):
-        ranking = await ranker.rank_async(query, documents, top_n=top_n)
+        ranking = await ranker.rank_async(query, given, top_n=top_n)
     else:
-        ranking = await asyncio.to_thread(ranker.rank, query, documents, top_n=top_n)
-    return _told(at_least(ranking, threshold))
+        ranking = await asyncio.to_thread(ranker.rank, query, given, top_n=top_n)
+    return _placed(ranking, indices, len(documents), top_n, threshold)
 
 
-def _told(ranking: Ranking) -> Ranking:
+def documents_of(texts: Iterable[object]) -> list[Document | None]:
+    """Texts as a framework holds them, None where there is none. Raises `InvalidInput` on what is no text."""
+    documents: list[Document | None] = []
+    for index, text in enumerate(texts):
+        if not isinstance(text, str | None):
+            raise InvalidInput(f"documents[{index}].text is {type(text).__name__}, not a string")
+        documents.append(Document(text) if text is not None else None)
+    return documents
+
+
+def _with_text(documents: Sequence[Document | None]) -> tuple[list[Document], list[int]]:
+    """The documents that have a text, and where they stand."""
+    indices = [index for index, document in enumerate(documents) if document is not None]
+    return [document for document in documents if document is not None], indices
+
+
+def _placed(
+    ranking: Ranking, indices: Sequence[int], count: int, top_n: int | None, threshold: float | None
+) -> list[Placed]:
     if ranking.degraded:
         logger.warning("degraded ranking", extra={"reason": ranking.degraded})
-    return ranking
+    placed = [Placed(indices[result.index], result.score) for result in at_least(ranking, threshold)]
+    without = sorted(set(range(count)) - set(indices))
+    if without:
+        logger.warning("documents without text were not ranked", extra={"documents": len(without)})
+    return [*placed, *(Placed(index, None) for index in without if not threshold)][:top_n]
