@@ -48,7 +48,9 @@ TopN = Annotated[int | None, typer.Option(min=0, help="keep the first N", show_d
 StoreFolder = Annotated[Path, typer.Option("--store", "-s", help="the store's folder", show_default=False)]
 Where = Annotated[
     list[str] | None,
-    typer.Option(help="lang=zh, year>=2020, date>2024-01-31, source~manual; may be given again", show_default=False),
+    typer.Option(
+        help="lang=zh, year>=2020, status in (new, old), source~manual; may be given again", show_default=False
+    ),
 ]
 Mode = Annotated[str | None, flag("mode", of=RagSettings)]
 Recall = Annotated[int | None, flag("recall", of=RagSettings)]

@@ -3,8 +3,9 @@
 import asyncio
 import logging
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 from finerank.errors import InvalidInput, InvalidSetting
 from finerank.ranking import Document, Ranker, Ranking, at_least
@@ -22,7 +23,8 @@ class AsyncRanker(Protocol):
     ) -> Ranking: ...
 
 
-class Placed(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Placed:
     """A document by its index among those given, and its score (0..1); None of one that has no text."""
 
     index: int

@@ -71,7 +71,7 @@ def read_document(
     if not ids:
         raise InvalidInput(f"source={source}: has no record with the key {key!r}")
     ids.sort(key=_number)
-    passages, texts, held = [], list[str](), 0
+    passages, texts, held = list[Document](), list[str](), 0
     for passage in store.get(ids[first : first + limit]):
         text = passage.text[_shared(passages[-1], passage) :].lstrip() if passages else passage.text
         if passages and held + len(text) > characters:
@@ -86,7 +86,7 @@ def _resolved(store: Store, source: str) -> str:
     if next(store.scan(("id",), source=source), None) is not None:
         return source
     wanted = PurePath(source).parts
-    known = sorted({each for (each,) in store.scan(("source",))})
+    known = sorted({str(each) for (each,) in store.scan(("source",))})
     found = [each for each in known if wanted and PurePath(each).parts[-len(wanted) :] == wanted]
     if len(found) == 1:
         return found[0]
