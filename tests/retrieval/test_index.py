@@ -348,6 +348,11 @@ def test_what_pruning_can_see_it_leaves(index_docs, docs: Path, tmp_path: Path):
     assert index_docs().removed == 1
 
 
+def test_there_is_nothing_to_prune_in_a_store_that_is_not_there(docs: Path, tmp_path: Path):
+    assert index_module.prune([docs], tmp_path / "store") == 0
+    assert not (tmp_path / "store").exists()
+
+
 def test_a_root_that_is_empty_from_the_start_is_no_fault(index_docs, tmp_path: Path):
     (tmp_path / "none").mkdir()
     done = index_docs([tmp_path / "none"])

@@ -98,10 +98,13 @@ def index(
 def prune(paths: Sequence[Path], folder: Path) -> int:
     """Take out of the store at `folder` all that was indexed from those of the `paths` that are missing or empty now.
 
-    Returns of how many files. Raises `StoreNotFound`, `StoreLocked`, `StoreError`.
+    Returns of how many files: of none if there is no store. Raises `StoreLocked`, `StoreError`.
     """
     limit_writing()
-    store = Store.open(folder, writing=True)
+    try:
+        store = Store.open(folder, writing=True)
+    except StoreNotFound:
+        return 0
     with open_ledger(folder) as ledger:
         _match(ledger, store)
         roots = [look_at(path, folder) for path in paths]
