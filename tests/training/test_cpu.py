@@ -39,7 +39,9 @@ def test_logits_and_gradients_are_those_of_transformers(make_model: MakeModel, f
     torch.testing.assert_close(logits, expected)
     assert found.keys() == gradients.keys()
     for name, gradient in gradients.items():
-        torch.testing.assert_close(found[name], gradient, rtol=1e-4, atol=1e-4, msg=lambda text, name=name: f"{name}: {text}")
+        torch.testing.assert_close(
+            found[name], gradient, rtol=1e-4, atol=1e-4, msg=lambda text, name=name: f"{name}: {text}"
+        )
 
 
 def test_the_last_layer_computes_only_what_the_head_reads(make_model: MakeModel):
@@ -73,9 +75,7 @@ def test_dropout_has_the_rate_and_the_mean_of_torchs(dtype: torch.dtype):
 
 
 @pytest.mark.parametrize(("supported", "expected"), [(True, "bf16"), (False, "fp32")])
-def test_a_cpu_trains_in_bf16_where_it_multiplies_it(
-    monkeypatch: pytest.MonkeyPatch, supported: bool, expected: str
-):
+def test_a_cpu_trains_in_bf16_where_it_multiplies_it(monkeypatch: pytest.MonkeyPatch, supported: bool, expected: str):
     monkeypatch.setattr(run, "has_bf16", lambda: supported)
     assert run._precision("auto", use_cpu=True) == expected
     assert run._precision("fp32", use_cpu=True) == "fp32"
