@@ -41,7 +41,7 @@ def accelerate(model: Any, *, every_token: bool = False) -> None:  # noqa: ANN40
     model.set_attn_implementation(ATTENTION if kind in FAMILIES else "eager")
     for module in model.modules():
         if type(module) is torch.nn.Dropout:
-            module.forward = MethodType(_dropout_forward, module)
+            setattr(module, "forward", MethodType(_dropout_forward, module))  # noqa: B010 - mypy allows no assignment
     if kind in FAMILIES and not every_token and not is_late(model.config.to_dict()):
         last = model.base_model.encoder.layer[-1]
         last.forward = MethodType(_first_token_forward, last)

@@ -35,7 +35,7 @@ class TrainSettings:
     max_grad_norm: float = option(1.0, "a longer gradient is shortened to this")
     precision: Literal["auto", "fp32", "fp16", "bf16"] = option(
         "auto",
-        "bf16 where the hardware multiplies it, else fp16 on a GPU and fp32 on a CPU; or one of these; weights stay fp32",
+        "bf16 where the hardware multiplies it, else fp16 on GPUs and fp32 on CPUs; or one of these; weights stay fp32",
     )
     lora_rank: int = option(0, "train low-rank adapters of this rank, and merge them; 0 trains every weight")
     exit_layers: int = option(0, "train a second head after so many layers too, for effort='fast'; 0 is none")
