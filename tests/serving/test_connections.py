@@ -140,6 +140,9 @@ def test_a_client_that_does_not_read_is_cut_off(start_server, caplog) -> None:
     [
         (b"nonsense with a treasure\r\n\r\n", 400),
         (b"GET / HTTP/9.9\r\n\r\n", 400),
+        (b"GET http://[ HTTP/1.1\r\nHost: localhost\r\n\r\n", 400),
+        (b"GET /\xff HTTP/1.1\r\nHost: localhost\r\n\r\n", 400),
+        (b"POST //v1/rerank/ HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\ntreasure\r\n", 400),
         (b"POST /finerank/v1/rerank HTTP/1.1\r\nContent-Length: many\r\n\r\n", 400),
         (
             b"POST /finerank/v1/rerank HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\ntreasure\r\n",

@@ -23,6 +23,10 @@ _REQUEST_ID = re.compile(r"[\w.:-]{1,128}", re.ASCII)
 HUNG_UP = 499
 """The status that the log gives a caller who did not wait for the answer, as nginx does."""
 
+OUTCOME = "finerank.outcome"
+"""Where the scope holds the status and the reason of a request whose connection was ended, in a dictionary that copies
+of the scope share."""
+
 MAX_PATH = 256
 """Characters of a path in the log."""
 
@@ -90,8 +94,8 @@ class Envelope:
         """A line in the log for every request; metrics and a trace for those that are the API's."""
         if exchange.status == HUNG_UP:
             exchange.log["reason"] = "the client hung up"
-        if "finerank.cut_short" in scope:
-            exchange.status, exchange.log["reason"] = scope["finerank.cut_short"]
+        if outcome := scope.get(OUTCOME):
+            exchange.status, exchange.log["reason"] = outcome["status"], outcome["reason"]
         facts: dict[str, str | int] = {
             "request_id": exchange.request_id,
             "peer": peer_name(scope["client"]),

@@ -11,7 +11,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from finerank.serving.connections import Connections, Phase
-from finerank.serving.envelope import HUNG_UP, MAX_PATH, peer_name
+from finerank.serving.envelope import HUNG_UP, MAX_PATH, OUTCOME, peer_name
 
 logger = logging.getLogger("finerank")
 
@@ -86,9 +86,10 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._head = self._fields = self.received = 0
+        cast("dict[str, Any]", self.scope)[OUTCOME] = {}
+        super().on_headers_complete()  # which raises if the URL is none
         self._unanswered += 1
         self._enter("body")
-        super().on_headers_complete()
 
     def on_message_complete(self) -> None:
         super().on_message_complete()
@@ -140,7 +141,7 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def _tell_application(self, status: int, reason: str) -> None:
         """For its line in the log: what the request that it answers has come to."""
-        self.cycle.scope["finerank.cut_short"] = status, reason  # type: ignore[typeddict-unknown-key]
+        cast("dict[str, Any]", self.cycle.scope)[OUTCOME].update(status=status, reason=reason)
 
     def _enter(self, phase: Phase, *, new_clock: bool = True) -> None:
         self.phase = phase
