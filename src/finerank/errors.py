@@ -122,9 +122,11 @@ class CacheError(FinerankError):
 class RequestRefused(FinerankError):
     """The server does not do what a request asks."""
 
-    def __init__(self, message: str, *, retry_after_s: int | None = None) -> None:
+    def __init__(self, message: str, *, retry_after_s: int | None = None, scope: str = "") -> None:
+        """`scope` names what a key must allow, if that is what is missing: rank, metrics or admin."""
         super().__init__(message)
         self.retry_after_s = retry_after_s
+        self.scope = scope
 
 
 class RequestTooLarge(RequestRefused):
@@ -136,7 +138,7 @@ class Unauthorized(RequestRefused):
 
 
 class Forbidden(RequestRefused):
-    """Not allowed here, whatever the key."""
+    """Not allowed: with this key, from this web page, or under this host name."""
 
 
 class NotFound(RequestRefused):

@@ -30,10 +30,11 @@ from finerank.ranking import (
     rank_by_score,
 )
 from finerank.scoring.backend import ScoringBackend, open_backend
+from finerank.scoring.batch import EncodedPair
 from finerank.scoring.cache import open_cache
 from finerank.scoring.calibration import Calibration, find_calibration
 from finerank.scoring.device import Device, choose_device
-from finerank.scoring.encode import PairEncoder, open_encoder
+from finerank.scoring.encode import EncodedQuery, PairEncoder, open_encoder
 from finerank.scoring.forks import forkable_lock
 from finerank.scoring.model_files import NATIVE_DTYPES, ModelFiles, find_model
 from finerank.scoring.processor import check_native
@@ -44,6 +45,13 @@ from finerank.text.pool import pool
 if TYPE_CHECKING:
     from finerank.explain import Explanation
 
+OnTokens = Callable[[int], None]
+"""Called with the tokens of pairs that have been encoded."""
+
+_STRETCH = 200_000
+"""Characters of a text that are cut into passages together."""
+_TOGETHER = 1_000_000
+"""Characters of texts that are tokenized between two calls of `on_tokens`; more at once are no faster."""
 _PLACES = re.compile(r"\{(query|instruction)\}")
 
 BATCH_TOKENS = {"native": 2048, "cpu": 1024, "mps": 8192, "cuda": 65536}
@@ -197,11 +205,13 @@ class Reranker:
         max_length: int | None = None,
         max_passage_tokens: int | None = None,
         long_documents: str | None = None,
+        on_tokens: OnTokens = lambda tokens: None,
     ) -> EncodedRequest:
         """The first half of `rank`: what the model is to read. What is not given is as in the settings.
 
         `instruction` goes where the template says {instruction}. `max_length` (tokens of a pair) and
-        `max_passage_tokens` can only lower what the model allows. Raises `InvalidInput`.
+        `max_passage_tokens` can only lower what the model allows. `on_tokens` is called with the tokens read since its
+        last call; what it raises ends the reading of a large request. Raises `InvalidInput`.
         """
         encoder = self._encoder
         if max_length is not None and max_length < encoder.max_length:
@@ -211,14 +221,17 @@ class Reranker:
         room = min(encoder.passage_room(encoded), max_passage_tokens or self.max_length)
         checked = check_documents(documents)
         if (long_documents or self.settings.long_documents) == "chunk":
-            passages, counts, spans = self._chunked(encoder, checked, room)
-            return EncodedRequest(put, checked, encoder.encode(encoded, passages), counts, spans)
-        texts = [document.text for document in checked]
-        if self.settings.clean:
-            from finerank.text.clean import strip_html
+            pairs, counts, spans = self._chunked(encoder, encoded, checked, room, on_tokens)
+            return EncodedRequest(put, checked, pairs, counts, spans)
+        pairs = []
+        for texts in _parts([document.text for document in checked]):
+            if self.settings.clean:
+                from finerank.text.clean import strip_html
 
-            texts = [strip_html(text).text for text in texts]
-        pairs = encoder.encode(encoded, texts, room)
+                texts = [strip_html(text).text for text in texts]
+            encoded_pairs = encoder.encode(encoded, texts, room)
+            on_tokens(sum(len(pair) for pair in encoded_pairs))
+            pairs += encoded_pairs
         return EncodedRequest(put, checked, pairs, [1] * len(checked), [None] * len(checked))
 
     def shortlist(self, requests: Sequence[EncodedRequest], top_ns: Sequence[int | None]) -> Shortlist | None:
@@ -386,23 +399,32 @@ class Reranker:
         return _PLACES.sub(lambda place: parts[place[1]], self.settings.template)
 
     def _chunked(
-        self, encoder: PairEncoder, documents: list[Document], room: int
-    ) -> tuple[list[str], list[int], list[Span | None]]:
-        """The documents' passages of at most `room` tokens, how many each has, and where in it they lie."""
+        self, encoder: PairEncoder, query: EncodedQuery, documents: list[Document], room: int, on_tokens: OnTokens
+    ) -> tuple[list[EncodedPair], list[int], list[Span | None]]:
+        """Pairs of the documents' passages of at most `room` tokens, how many each has, and where in it they lie."""
         from finerank.text.chunk import chunk_spans
         from finerank.text.clean import strip_html
 
-        passages: list[str] = []
+        pairs: list[EncodedPair] = []
         spans: list[Span | None] = []
         counts = []
         for document in documents:
             clean = strip_html(document.text) if self.settings.clean else None
             text = clean.text if clean else document.text
-            chunks = chunk_spans(text, encoder.count_tokens, room, self.settings.chunk_overlap)
-            passages += [text[start:end] for start, end in chunks]
+            chunks: list[Span] = []
+            for start, end in _stretches(text):
+                found = chunk_spans(text[start:end], encoder.count_tokens, room, self.settings.chunk_overlap)
+                found = [(start + first, start + last) for first, last in found if first < last]
+                encoded = encoder.encode(query, [text[first:last] for first, last in found])
+                on_tokens(sum(len(pair) for pair in encoded))
+                pairs += encoded
+                chunks += found
+            if not chunks:
+                chunks = [(0, 0)]
+                pairs += encoder.encode(query, [""])
             spans += [clean.original_span(chunk) if clean else chunk for chunk in chunks]
             counts.append(len(chunks))
-        return passages, counts, spans
+        return pairs, counts, spans
 
 
 def _look_of(small: Reranker) -> FirstLook:
@@ -413,6 +435,31 @@ def _look_of(small: Reranker) -> FirstLook:
         return small.encode(request.query, request.documents, long_documents="chunk" if chunked else "truncate")
 
     return FirstLook(small.scorer, read)
+
+
+def _parts(texts: Sequence[str]) -> Iterator[list[str]]:
+    """The texts in runs of about `_TOGETHER` characters."""
+    part: list[str] = []
+    size = 0
+    for text in texts:
+        part.append(text)
+        size += len(text)
+        if size >= _TOGETHER:
+            yield part
+            part, size = [], 0
+    if part:
+        yield part
+
+
+def _stretches(text: str) -> Iterator[Span]:
+    """A very long text in stretches that are cut into passages one after the other, ending at a line or a word."""
+    start = 0
+    while len(text) - start > _STRETCH:
+        end = start + _STRETCH
+        cut = max(text.rfind(space, end - _STRETCH // 10, end) for space in "\n ")
+        yield start, (cut if cut > start else end)
+        start = cut if cut > start else end
+    yield start, len(text)
 
 
 @contextmanager

@@ -62,6 +62,11 @@ def _option(default: Any, help: str) -> Any:  # noqa: ANN401 - what dataclasses.
     return field(default=default, metadata={"help": help})
 
 
+def _secret(default: Any, help: str) -> Any:  # noqa: ANN401 - what dataclasses.field returns
+    """An option that is never printed, and has no flag: other users of the machine can read command lines."""
+    return field(default=default, repr=False, metadata={"help": help})
+
+
 @dataclass(frozen=True, slots=True)
 class _Value:
     """A value of an option, where it was found, and the same in the words of an error."""
@@ -206,21 +211,37 @@ class ServeSettings(_Options):
         (), "names that callers know the first model by; comma-separated, the first is in the answers"
     )
     store: str | None = _option(None, "folder of a store made by `finerank index`: questions are answered from it")
-    api_keys: tuple[str, ...] = _option((), "keys that callers must send, comma-separated; better in a file")
+    api_keys: tuple[str, ...] = _secret((), "keys that may rank, comma-separated; better in a file")
     api_keys_file: str | None = _option(None, "file with one API key a line")
+    admin_keys: tuple[str, ...] = _secret(
+        (), "keys that may do everything: also load models and set baselines, comma-separated; better in a file"
+    )
+    admin_keys_file: str | None = _option(None, "file with one admin key a line")
+    metrics_key: str | None = _secret(
+        None, "key for /metrics, statistics and ranking health; unset lets API keys read them"
+    )
     auth: Literal["auto", "off"] = _option(
         "auto", "off lets anyone in who reaches the port; auto only on loopback without keys"
     )
     cors_origins: tuple[str, ...] = _option((), "web origins that may call from a browser, comma-separated; * for all")
+    allowed_hosts: tuple[str, ...] = _option(
+        (), "host names to answer to besides loopback's, comma-separated; unset: any, but loopback only without keys"
+    )
     max_body_mb: int = _option(16, "largest request body in megabytes (10^6 bytes)")
     max_documents: int = _option(2000, "most documents in a request")
     max_request_tokens: int = _option(1_000_000, "most tokens in a request, counted in pairs as the model reads them")
     max_queue_tokens: int = _option(250_000, "most tokens waiting; a request beyond is refused with 429")
-    max_requests: int = _option(256, "most requests being read, waiting or answered at once; one beyond gets 429")
+    max_requests: int = _option(256, "most requests waiting or being answered at once; one beyond gets 429")
+    max_connections: int | None = _option(None, "most open connections; unset follows the limit on open files")
+    max_peer_connections: int | None = _option(None, "most open connections of one client address; unset is half")
     timeout_s: float = _option(60.0, "seconds after which a request is given up; X-Request-Timeout may ask for fewer")
+    header_timeout_s: float = _option(10.0, "seconds in which the headers of a request must arrive")
+    body_timeout_s: float = _option(30.0, "seconds in which the body of a request must arrive")
+    write_timeout_s: float = _option(30.0, "seconds after which a client that reads no more of its response is cut off")
     shutdown_s: float = _option(30.0, "seconds that accepted requests may take once the server is told to stop")
     idle_unload_s: float | None = _option(None, "unload a model unused for so many seconds; the next request loads it")
     fail_open: bool = _option(False, "when scoring fails or is late, return the caller's own order, marked degraded")
+    log_format: Literal["json", "text"] = _option("json", "log lines as JSON objects, or as text for people")
     log_text: bool = _option(False, "write queries and documents into the log")
     state_dir: str | None = _option(
         None, "where ranking health is kept over a restart; unset is finerank's cache folder"
@@ -230,9 +251,11 @@ class ServeSettings(_Options):
     alert_webhook: str | None = _option(None, "URL that gets ranking-health alerts as JSON")
 
     def __post_init__(self) -> None:
-        at_least_one = ("max_body_mb", "max_documents", "max_request_tokens", "max_queue_tokens", "max_requests")
-        self._check(port=0, shutdown_s=0, **dict.fromkeys(at_least_one, 1))
-        for name in ("timeout_s", "idle_unload_s", "health_window_s"):
+        sizes = ("max_body_mb", "max_documents", "max_request_tokens", "max_queue_tokens")
+        counts = ("max_requests", "max_connections", "max_peer_connections")
+        self._check(port=0, shutdown_s=0, **dict.fromkeys((*sizes, *counts), 1))
+        timeouts = ("timeout_s", "header_timeout_s", "body_timeout_s", "write_timeout_s")
+        for name in (*timeouts, "idle_unload_s", "health_window_s"):
             value = getattr(self, name)
             if value is not None and value <= 0:
                 raise InvalidSetting(f"{name}={value}: must be more than 0", option=name)

@@ -103,12 +103,12 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 @pytest.fixture(scope="session")
 def locked_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    """Its key is "open-sesame"."""
+    """Its key is "open-sesame", its admin key "abracadabra"."""
     folder = tmp_path_factory.mktemp("locked")
     keys = folder / "keys"
     keys.write_text("open-sesame\n")
     keys.chmod(0o600)
-    yield from _serve(folder, api_keys_file=str(keys))
+    yield from _serve(folder, api_keys_file=str(keys), admin_keys=("abracadabra",))
 
 
 @pytest.fixture(scope="session")

@@ -142,6 +142,32 @@ def test_a_key_is_asked_for_kept_in_the_tab_and_everything_goes_on(
     assert "open-sesame" not in visit.page.evaluate("JSON.stringify({...localStorage})")
 
 
+def test_what_takes_an_admin_key_asks_for_one_and_ranking_goes_on_with_the_other(
+    start_visit: StartVisit, locked_site: Site
+) -> None:
+    visit = start_visit("en-GB", at=locked_site)
+    visit.expected = ("401", "403", "422")
+    page = visit.page
+    page.goto(visit.url)
+    page.get_by_label(visit.said("key.label")).fill("open-sesame")
+    visit.button("key.use").click()
+    visit.rank()
+    page.click("#tab-health")
+    visit.button("scores.store").click()
+    expect(page.locator("#key-note")).to_have_text(visit.said("key.note.admin"))
+    expect(page.locator("#key-problem")).to_have_text("")
+    page.get_by_label(visit.said("key.label")).fill("abracadabra")
+    visit.button("key.use").click()
+    expect(page.locator("#key-form")).to_be_hidden()
+    with page.expect_response("**/health/ranking/baseline") as refused:
+        visit.button("scores.store").click()
+    assert refused.value.status == 422  # too few requests: the key is right
+    with page.expect_request("**/rerank") as asked:
+        page.click("#tab-rerank")
+        visit.rank()
+    assert asked.value.headers["authorization"] == "Bearer open-sesame"
+
+
 def test_a_key_that_expires_is_asked_for_again_and_the_ranking_goes_on(visit: Visit) -> None:
     fail(visit, 401, problem("unauthorized", "no key"))
     visit.fill()

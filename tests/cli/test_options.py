@@ -53,4 +53,4 @@ def test_ranking_and_serving_take_every_option_of_the_engine(command: str) -> No
 
 
 def test_serving_takes_every_option_of_the_server_but_the_keys_themselves() -> None:
-    assert missing(ServeSettings, "serve") == ["api_keys"]
+    assert missing(ServeSettings, "serve") == ["api_keys", "admin_keys", "metrics_key"]

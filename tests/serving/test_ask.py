@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import time
 from pathlib import Path
 
 import httpx
@@ -72,6 +73,25 @@ def test_a_filter(start_server, store) -> None:
     assert empty.status_code == 422
 
 
+def test_limits_and_deadlines_hold_for_questions_too(start_server, store) -> None:
+    class Slow(Sure):
+        def forward(self, batch: Batch):
+            time.sleep(1)
+            return super().forward(batch)
+
+    server = start_server(lambda name: stub_reranker(Slow()), store=str(store))
+    for body in ({"question": "q" * 100_000}, {"question": QUESTION, "where": ["lang=en"] * 1000}):
+        assert server.http.post("/finerank/v1/ask", json=body).status_code == 422
+    assert server.http.post("/finerank/v1/ask", content=b'{"x": [' + b"1," * 200_000 + b"1]}").status_code == 413
+    start = time.monotonic()
+    late = server.http.post("/finerank/v1/ask", json={"question": "is it late?"}, headers={"x-request-timeout": "0.3"})
+    name, error = events_of(late)[-1]
+    assert (name, error["error"]["kind"]) == ("error", "timeout")
+    assert time.monotonic() - start < 1
+    wrong = server.http.post("/finerank/v1/ask", json={"question": QUESTION}, headers={"x-request-timeout": "soon"})
+    assert wrong.status_code == 422
+
+
 def test_a_reranker_that_fails_leaves_the_first_stages_order_and_says_so(start_server, store) -> None:
     failing = OverlapBackend(error=RuntimeError("the GPU fell off the bus"))
     server = start_server(lambda name: stub_reranker(failing), store=str(store))
@@ -104,7 +124,7 @@ def test_the_servers_threshold_hides_nothing_from_the_funnel(start_server, store
 
 
 def test_a_model_in_anothers_place_gives_its_own_answers(start_server, store) -> None:
-    server = start_server(lambda name: stub_reranker(Sure()), store=str(store), api_keys=("key",))
+    server = start_server(lambda name: stub_reranker(Sure()), store=str(store), admin_keys=("key",))
     server.http.headers["authorization"] = "key"
     question = {"question": QUESTION}
     events_of(server.http.post("/finerank/v1/ask", json=question))

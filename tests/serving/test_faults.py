@@ -206,8 +206,8 @@ def test_a_body_that_stalls_is_given_up_and_leaves_room_for_others(start_server,
     server = start_server(max_requests=1, timeout_s=0.5)
     with socket.create_connection(server.address, timeout=10) as stalled:
         stalled.sendall(f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99\r\n\r\n{{".encode())
-        server.until(lambda: server.application.gate.inside == 1)
-        assert server.http.post("/v2/rerank", json=BODY).status_code == 429
+        time.sleep(0.1)
+        assert server.http.post("/v2/rerank", json=BODY).status_code == 200  # it takes no place until it is complete
         answer = stalled.recv(4096).decode()
         assert " 504 " in answer.partition("\r\n")[0]
         assert "did not arrive within 0.5 s" in answer
@@ -219,7 +219,7 @@ def test_headers_that_do_not_end_close_the_connection(server) -> None:
         endless.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\nX: ")
         with pytest.raises(ConnectionError):
             endless.sendall(b"a" * 100_000_000)
-    for size, status in ((50_000, 200), (300_000, 400)):
+    for size, status in ((50_000, 200), (300_000, 431)):
         with socket.create_connection(server.address, timeout=10) as long:
             long.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\n")
             time.sleep(0.1)
@@ -271,7 +271,7 @@ def test_a_model_is_swapped_without_dropping_a_request(start_server, gated, toge
             raise ModelNotFound(f"{name}: no such folder")
         return stub_reranker(backends[name])
 
-    server = start_server(load, api_keys=("secret",))
+    server = start_server(load, admin_keys=("secret",))
     server.http.headers["authorization"] = "Bearer secret"
     old = [together.submit(server.http.post, "/finerank/v1/rerank", json=BODY) for _ in range(3)]
     assert gated.reached.wait(10)

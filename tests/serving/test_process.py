@@ -3,14 +3,17 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from itertools import count
 from pathlib import Path
+from resource import RLIMIT_NOFILE, setrlimit
 
 import httpx
 import pytest
@@ -24,7 +27,7 @@ QUESTIONS = [f"how often does the number {n} bus stop at the station?" for n in 
 class Process:
     """`finerank serve`, and how to reach it."""
 
-    def __init__(self, folder: Path, **settings: object) -> None:
+    def __init__(self, folder: Path, files: int | None = None, **settings: object) -> None:
         environment = {f"FINERANK_SERVE_{name.upper()}": str(value) for name, value in settings.items()}
         self._log = (folder / "log").open("a+", encoding="utf-8")
         start = self._log.seek(0, os.SEEK_END)
@@ -33,6 +36,7 @@ class Process:
             cwd=folder,
             env={**os.environ, "FINERANK_SERVE_STATE_DIR": str(folder / "state"), **environment},
             stderr=self._log,
+            preexec_fn=(lambda: setrlimit(RLIMIT_NOFILE, (files, files))) if files else None,
         )
         self._path, self._start = folder / "log", start
         self.wait_for("model loaded")
@@ -53,6 +57,28 @@ class Process:
     def rank(self, question: str, passages: list[str] = PASSAGES) -> httpx.Response:
         body = {"query": question, "documents": passages}
         return httpx.post(f"{self.url}/finerank/v1/rerank", json=body, timeout=120, trust_env=False)
+
+    def longest_wait(self, work: Callable[[], object]) -> float:
+        """The most seconds that `/health/live` took while the work was done."""
+        waits = [0.0]
+        done = threading.Event()
+
+        def ask() -> None:
+            with httpx.Client(base_url=self.url, trust_env=False, timeout=60) as client:
+                while not done.is_set():
+                    start = time.monotonic()
+                    client.get("/health/live")
+                    waits.append(time.monotonic() - start)
+                    time.sleep(0.02)
+
+        asking = threading.Thread(target=ask)
+        asking.start()
+        try:
+            work()
+        finally:
+            done.set()
+            asking.join(60)
+        return max(waits)
 
     def memory_mb(self) -> float:
         status = Path(f"/proc/{self.process.pid}/status").read_text(encoding="utf-8")
@@ -194,3 +220,72 @@ def test_the_command_line_says_what_is_wrong(tmp_path) -> None:
     wrong = run(FINERANK_SERVE_MAX_DOCUMENTS="many")
     assert wrong.returncode == 1
     assert "FINERANK_SERVE_MAX_DOCUMENTS=many" in wrong.stderr
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory) -> Iterator[Process]:
+    process = Process(tmp_path_factory.mktemp("running"))
+    yield process
+    process.close()
+
+
+def raw(query: str, document: str, more: bytes = b"") -> bytes:
+    return json.dumps({"query": query, "documents": [document]}, ensure_ascii=False).encode()[:-1] + more + b"}"
+
+
+HEAVY = {
+    "a word of 3 MB": raw("q", "a" * 3_000_000),
+    "9 MB that the tokenizer drops": raw("q", "\u200b" * 3_000_000),
+    "a query that the tokenizer drops": raw("\u200b" * 3_000_000 + "q", "a"),
+    "a query of 5 MB": raw("ab " * 1_700_000, "a"),
+    "15 MB of ignored numbers": raw("q", "a", b', "x": [' + b"1," * 7_500_000 + b"1]"),
+    "15 MB of ignored objects": raw("q", "a", b', "x": [' + b'{"a":1},' * 1_800_000 + b"1]"),
+    "an ignored text of 15 MB": raw("q", "a", b', "x": "' + b"\\u4e2d" * 2_400_000 + b'"'),
+    "15 MB of brackets": raw("q", "a", b', "x": ' + b"[" * 15_000_000),
+    "a number of 15 MB": raw("q", "a", b', "top_n": ' + b"1" * 15_000_000),
+    "3 million documents": b'{"query": "q", "documents": ["a"' + b',"b"' * 3_000_000 + b"]}",
+    "words in passages": raw("q", "ab cd ef gh " * 600_000, b', "long_documents": "chunk"'),
+    "a word in passages": raw("q", "a" * 7_000_000, b', "long_documents": "chunk"'),
+}
+
+
+@pytest.mark.parametrize("body", HEAVY.values(), ids=HEAVY)
+def test_no_request_keeps_the_others_from_an_answer(running, body) -> None:
+    """Twice at once, within a deadline of a second: seconds without the lock of Python, or without the event loop, show
+    in the answers of /health/live, and work that goes on after the deadline in the request that follows."""
+
+    def send(_: int) -> tuple[float, int]:
+        start = time.monotonic()
+        headers = {"x-request-timeout": "1"}
+        answer = httpx.post(
+            f"{running.url}/finerank/v1/rerank", content=body, headers=headers, timeout=60, trust_env=False
+        )
+        return time.monotonic() - start, answer.status_code
+
+    def send_two() -> list[tuple[float, int]]:
+        with ThreadPoolExecutor(2) as pool:
+            return list(pool.map(send, range(2)))
+
+    answers: list[tuple[float, int]] = []
+    assert running.longest_wait(lambda: answers.extend(send_two())) < 1
+    assert all(seconds < 4 for seconds, _ in answers)
+    assert {status for _, status in answers} <= {200, 413, 422, 504}
+    assert running.rank(QUESTIONS[0]).status_code == 200
+
+
+@pytest.mark.parametrize("sent", [b"", b"POST /v1/rerank HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99\r\n\r\n{"])
+def test_silent_connections_do_not_use_up_the_open_files(processes, tmp_path, sent) -> None:
+    processes.append(Process(tmp_path, files=64))
+    server = processes[0]
+    url = httpx.URL(server.url)
+    held = [socket.create_connection((url.host, url.port), timeout=10) for _ in range(60)]
+    for one in held:
+        with suppress(OSError):  # it may have made room for another
+            one.sendall(sent)
+    time.sleep(1.5 if sent else 0)  # a body counts as slow after a second
+    assert order(server.rank(QUESTIONS[0]))[0] == 0
+    warnings = [line for line in server.lines() if line["event"] == "too many connections"]
+    assert warnings
+    assert warnings[0]["level"] == "warning"
+    for one in held:
+        one.close()

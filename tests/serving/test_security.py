@@ -6,7 +6,7 @@ import logging
 import pytest
 
 from finerank import InvalidSetting
-from finerank.errors import Forbidden, Unauthorized
+from finerank.errors import Unauthorized
 from finerank.serving.keys import Keys, load_keys
 from finerank.serving.log import JsonFormatter
 from finerank.settings import ServeSettings
@@ -51,17 +51,6 @@ def test_a_wrong_key(headers) -> None:
         Keys(["sesame"]).check(headers)
 
 
-@pytest.mark.parametrize("host", ["localhost:8000", "127.0.0.1", "[::1]:8000", "LOCALHOST"])
-def test_without_keys_loopback_names_may_call(host) -> None:
-    Keys([]).check({"host": host})
-
-
-def test_another_name_that_points_here_may_not() -> None:
-    with pytest.raises(Forbidden, match="evil"):
-        Keys([]).check({"host": "evil.example:8000"})
-    Keys([], open_to_all=True).check({"host": "evil.example:8000"})
-
-
 def test_what_needs_a_key_and_what_does_not(start_server) -> None:
     server = start_server(api_keys=("sesame",))
     for path in ("/", "/health", "/health/live", "/docs", "/openapi.json"):
@@ -84,6 +73,81 @@ def test_what_needs_a_key_and_what_does_not(start_server) -> None:
     server.http.headers["authorization"] = "sesame"
     assert server.http.post("/finerank/v1/rerank", json=BODY).status_code == 200
     assert server.http.get("/metrics").status_code == 200
+
+
+ADMIN, CLIENT, READER = "root", "team", "prometheus"
+ACTIONS = {
+    "rank": ("POST", "/finerank/v1/rerank", BODY),
+    "metrics": ("GET", "/metrics", None),
+    "stats": ("GET", "/finerank/v1/stats", None),
+    "health": ("GET", "/finerank/v1/health/ranking", None),
+    "baseline": ("POST", "/finerank/v1/health/ranking/baseline", {}),
+    "model": ("POST", "/finerank/v1/model", {"model": "stub"}),
+}
+
+
+@pytest.mark.parametrize(
+    ("settings", "key", "allowed"),
+    [
+        ({"api_keys": (CLIENT,)}, CLIENT, "rank metrics stats health"),
+        ({"api_keys": (CLIENT,), "admin_keys": (ADMIN,)}, CLIENT, "rank metrics stats health"),
+        ({"api_keys": (CLIENT,), "admin_keys": (ADMIN,)}, ADMIN, "rank metrics stats health baseline model"),
+        ({"api_keys": (CLIENT,), "metrics_key": READER}, CLIENT, "rank"),
+        ({"api_keys": (CLIENT,), "metrics_key": READER}, READER, "metrics stats health"),
+        ({"api_keys": (CLIENT,), "admin_keys": (ADMIN,), "metrics_key": READER}, ADMIN, " ".join(ACTIONS)),
+        ({"admin_keys": (ADMIN,)}, "", "rank metrics stats health"),
+        ({"metrics_key": READER}, "", "rank"),
+        ({"auth": "off", "api_keys": (CLIENT,), "admin_keys": (ADMIN,)}, "", "rank metrics stats health"),
+        ({}, "", "rank metrics stats health baseline"),
+    ],
+)
+def test_what_each_key_may_do(start_server, settings, key, allowed) -> None:
+    server = start_server(**settings)
+    headers = {"authorization": f"Bearer {key}"} if key else {}
+    may = set()
+    for action, (method, path, body) in ACTIONS.items():
+        answer = server.http.request(method, path, json=body, headers=headers)
+        if answer.status_code in (401, 403):
+            assert answer.status_code == 401 or key or action == "model"
+            assert "key" in answer.json()["error"]["message"]
+        else:
+            may.add(action)
+            assert answer.status_code == (422 if action == "baseline" else 200)  # too few requests for a baseline
+    assert may == set(allowed.split())
+
+
+def test_a_refusal_says_which_key_is_needed(start_server) -> None:
+    server = start_server(api_keys=(CLIENT,), metrics_key=READER)
+    shown = {"authorization": f"Bearer {CLIENT}"}
+    swap = server.http.post("/finerank/v1/model", json={"model": "stub"}, headers=shown)
+    assert "FINERANK_SERVE_ADMIN_KEYS" in swap.json()["error"]["message"]
+    assert "www-authenticate" not in swap.headers  # there is no key that would do
+    assert (
+        server.http.post("/finerank/v1/model", json={"model": "stub"}).headers["www-authenticate"]
+        == 'Bearer scope="admin"'
+    )
+    metrics = server.http.get("/metrics", headers=shown)
+    assert 'scope="metrics"' in metrics.headers["www-authenticate"]
+    assert "metrics key" in metrics.json()["error"]["message"]
+    assert all(key not in swap.text + metrics.text for key in (CLIENT, READER))
+    managed = start_server(api_keys=(CLIENT,), admin_keys=(ADMIN,))
+    refused = managed.http.post("/finerank/v1/health/ranking/baseline", json={}, headers=shown)
+    assert refused.status_code == 403
+    assert "an admin key" in refused.json()["error"]["message"]
+    assert refused.headers["www-authenticate"] == 'Bearer error="insufficient_scope", scope="admin"'
+
+
+def test_admin_keys_alone_open_no_network(tmp_path) -> None:
+    with pytest.raises(InvalidSetting, match="api_keys_file"):
+        load_keys(ServeSettings(host="0.0.0.0", admin_keys=(ADMIN,), metrics_key=READER))
+    file = tmp_path / "admins"
+    file.write_text(f"{ADMIN}\n", encoding="utf-8")
+    load_keys(ServeSettings(admin_keys_file=str(file))).check({"x-api-key": ADMIN}, "admin")
+
+
+def test_keys_are_not_printed() -> None:
+    settings = ServeSettings(api_keys=(CLIENT,), admin_keys=(ADMIN,), metrics_key=READER)
+    assert not any(key in repr(settings) for key in (CLIENT, ADMIN, READER))
 
 
 def test_a_model_is_not_changed_without_a_key(server) -> None:
@@ -131,11 +195,14 @@ def test_no_text_of_a_request_is_logged(start_server, caplog, fault) -> None:
     server.http.post("/finerank/v1/overlap", json=BODY)
     server.http.post("/finerank/v1/rerank", json={**BODY, "documents": [["treasure"]]})
     server.http.post("/finerank/v1/rerank", content=b'{"query": "treasure')
-    server.until(lambda: sum(record.message == "request" for record in caplog.records) == 6)
+    posts = ("/finerank/v1/", "/v2/")
+    server.until(
+        lambda: sum(record.message == "request" and record.path.startswith(posts) for record in caplog.records) == 6
+    )
     lines = [JsonFormatter().format(record) for record in caplog.records if record.name.startswith("finerank")]
     assert not any("treasure" in line or "oak" in line for line in lines)
     requests = [json.loads(line) for line in lines if '"event": "request"' in line]
-    assert {"time", "level", "request_id", "path", "dialect", "status", "ms"} <= set(requests[0])
+    assert {"time", "level", "request_id", "peer", "method", "path", "dialect", "status", "ms"} <= set(requests[-1])
     assert any('"event": "scoring failed"' in line and "bus" in line for line in lines) == (fault is not None)
 
 
@@ -143,6 +210,6 @@ def test_text_is_logged_where_that_was_asked_for(start_server, caplog) -> None:
     caplog.set_level(logging.INFO)
     server = start_server(log_text=True)
     server.http.post("/finerank/v1/rerank", json=BODY)
-    server.until(lambda: any(record.message == "request" for record in caplog.records))
-    (record,) = (record for record in caplog.records if record.message == "request")
+    server.until(lambda: any(hasattr(record, "requests") for record in caplog.records))
+    (record,) = (record for record in caplog.records if hasattr(record, "requests"))
     assert json.loads(JsonFormatter().format(record))["requests"] == [BODY]

@@ -10,7 +10,7 @@ from finerank.cli import options
 from finerank.cli.render import print_json
 from finerank.settings import RagSettings, ServeSettings, Settings
 
-SECRET = ("api_keys", "embedder_key", "generator_key")
+SECRET = ("api_keys", "admin_keys", "metrics_key", "embedder_key", "generator_key")
 
 
 class _Row(TypedDict):

@@ -27,6 +27,7 @@ LATE_STEP = 32
 
 _LONE_SURROGATES = re.compile("[\ud800-\udfff]")
 _CHARACTERS_PER_TOKEN = 16
+_MOST_CHARACTERS = 1_500_000  # tokenized in 1 s
 _CUT_MARGIN = 128  # a word cut short may become 100 pieces where WordPiece makes the whole one [UNK]
 
 
@@ -94,8 +95,8 @@ class PairEncoder:
 
     def encode_query(self, query: str) -> EncodedQuery:
         """The query's tokens, cut to 3/4 of max_length."""
-        (ids,) = self._tokenize([query], self._query_length)
-        return EncodedQuery(ids[: self._query_length], len(ids) > self._query_length)
+        ((ids, cut),) = self._tokenize([query], self._query_length)
+        return EncodedQuery(ids[: self._query_length], cut)
 
     def shortened(self, max_length: int) -> "PairEncoder":
         """The same for shorter pairs. Raises `InvalidSetting` when there is no room in them."""
@@ -105,7 +106,7 @@ class PairEncoder:
         """One pair a passage, each at most max_length tokens, and at most `room` of them the passage's."""
         room = self.passage_room(query) if room is None else room
         read = [passage.strip() for passage in passages]
-        return [self._pair(query, ids, room) for ids in self._tokenize(read, room)]
+        return [self._pair(query, ids[:room], cut) for ids, cut in self._tokenize(read, room)]
 
     def passage_room(self, query: EncodedQuery) -> int:
         """How many tokens of a passage fit beside this query."""
@@ -117,10 +118,12 @@ class PairEncoder:
         room = self.passage_room(query)
         read = passage.strip()
         size = room * _CHARACTERS_PER_TOKEN
-        while len(spans := self.token_spans(read[:size])) <= room and size < len(read):
+        while len(spans := self.token_spans(read[:size])) <= room and size < min(len(read), _MOST_CHARACTERS):
             size *= 4
         before = len(passage) - len(passage.lstrip())
-        return before + spans[room - 1][1] if len(spans) > room else len(passage)
+        if len(spans) > room:
+            return before + spans[room - 1][1]
+        return len(passage) if size >= len(read) else before + size
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """Tokens of each text, uncut and without special tokens."""
@@ -129,33 +132,44 @@ class PairEncoder:
 
     def token_spans(self, text: str) -> list[tuple[int, int]]:
         """Where each token of `text` lies in it, as character offsets."""
-        return list(self._tokenizer.encode(encodable(text), add_special_tokens=False).offsets)
+        # encode_batch lets other threads run meanwhile, encode does not
+        (encoding,) = self._tokenizer.encode_batch([encodable(text)], add_special_tokens=False)
+        return list(encoding.offsets)
 
-    def _pair(self, query: EncodedQuery, passage: Tokens, room: int) -> EncodedPair:
+    def _pair(self, query: EncodedQuery, passage_ids: Tokens, cut: bool) -> EncodedPair:
         template = self._template
-        passage_ids = passage[:room]
         before, between, after = template.special_types
         of_query, of_passage = template.text_types
         types = (before, np.full(len(query.token_ids), of_query), between, np.full(len(passage_ids), of_passage), after)
         return EncodedPair(
             token_ids=np.concatenate((template.before, query.token_ids, template.between, passage_ids, template.after)),
             type_ids=np.concatenate(types, dtype=np.int32),
-            truncated=query.truncated or len(passage) > room,
+            truncated=query.truncated or cut,
         )
 
-    def _tokenize(self, texts: Sequence[str], limit: int) -> list[Tokens]:
-        """Token ids of each text; of a text much longer than `limit` only the beginning, past the limit."""
+    def _tokenize(self, texts: Sequence[str], limit: int) -> list[tuple[Tokens, bool]]:
+        """Token ids of each text, and whether there are more than `limit`; of a text much longer only the beginning,
+        past the limit.
+
+        A long text is read in windows that grow until they hold enough tokens, or `_MOST_CHARACTERS`: only a text of
+        hardly any tokens goes on beyond, such as 3 MB of characters the tokenizer drops, and the rest of it is cut.
+        """
         window = limit * _CHARACTERS_PER_TOKEN
         heads = [encodable(text if len(text) <= window else _head(text, window)) for text in texts]
         encodings = self._tokenizer.encode_batch_fast(heads, add_special_tokens=False)
         ids = [np.array(encoding.ids, np.int32) for encoding in encodings]
+        cut = [False] * len(texts)
         for index, text in enumerate(texts):
             size = window
-            while len(text) > size and len(ids[index]) < limit + _CUT_MARGIN:
+            while min(len(text), _MOST_CHARACTERS) > size and len(ids[index]) < limit + _CUT_MARGIN:
                 size *= 4
-                encoding = self._tokenizer.encode(encodable(_head(text, size)), add_special_tokens=False)
+                # encode_batch_fast lets other threads run meanwhile, encode does not
+                (encoding,) = self._tokenizer.encode_batch_fast(
+                    [encodable(_head(text, size))], add_special_tokens=False
+                )
                 ids[index] = np.array(encoding.ids, np.int32)
-        return ids
+            cut[index] = len(ids[index]) > limit or len(text) > max(size, _MOST_CHARACTERS)
+        return list(zip(ids, cut, strict=True))
 
 
 def open_encoder(files: ModelFiles, max_length: int) -> PairEncoder:

@@ -24,6 +24,7 @@ from finerank.serving.gate import Gate
 from finerank.serving.keys import Keys
 from finerank.serving.models import Load, ServedModel, ServedModels
 from finerank.serving.openapi import openapi
+from finerank.serving.origins import OriginGuard
 from finerank.serving.own import OwnApi
 from finerank.serving.paths import CanonicalPath, given_path, nearest_path
 from finerank.serving.rank import DEGRADED, RankEndpoint
@@ -146,7 +147,8 @@ class Application:
                     expose_headers=["retry-after", "x-request-id", DEGRADED],
                 )
             )
-        return middleware
+        guard = Middleware(OriginGuard, service=self.service, keys=self._keys)
+        return [*middleware, guard]
 
     @asynccontextmanager
     async def _lifespan(self, _: Starlette) -> AsyncIterator[None]:
@@ -206,7 +208,7 @@ async def _http_error(request: Request, error: Exception) -> Response:
         raise error
     kind = "not_found" if error.status_code == 404 else "invalid"
     message = f"{request.method} {given_path(request.scope)}: {error.detail}; {_advice(request, error)}"
-    exchange_of(request.scope).log["error"] = error.detail
+    exchange_of(request.scope).log["reason"] = error.detail
     fields = {"kind": kind, "message": message, "field": None, "retry_after_s": None}
     return JSONResponse({"error": fields, "message": message, "detail": message}, error.status_code, error.headers)
 

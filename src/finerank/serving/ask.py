@@ -1,8 +1,9 @@
 """A question answered over HTTP from a store, as it comes: the funnel's stages, the passages, the text, the answer."""
 
 import asyncio
+import math
 import threading
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
@@ -11,7 +12,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from finerank.errors import FinerankError, InvalidSetting
+from finerank.errors import DeadlineExceeded, FinerankError, InvalidSetting
 from finerank.rag.open import open_pipeline
 from finerank.rag.pipeline import Event as Step
 from finerank.rag.pipeline import Pipeline
@@ -22,13 +23,13 @@ from finerank.retrieval.where import Filter
 from finerank.serving.bodies import AskRequest
 from finerank.serving.dialects import native
 from finerank.serving.dialects.body import read
-from finerank.serving.envelope import exchange_of
+from finerank.serving.envelope import HUNG_UP, Exchange, exchange_of
 from finerank.serving.gate import Gate
 from finerank.serving.keys import Keys
-from finerank.serving.problems import problem_of
+from finerank.serving.problems import problem_of, reason_of
 from finerank.serving.progress import Event, Stream
 from finerank.serving.rank import problem, refuse
-from finerank.serving.reading import HUNG_UP, decode_json, read_body
+from finerank.serving.reading import decode_json, off_loop, read_body, read_timeout
 from finerank.serving.request import RerankRequest
 from finerank.serving.service import RerankService
 from finerank.settings import RagSettings
@@ -106,16 +107,42 @@ class AskApi:
             try:
                 self._keys.check(request.headers)
                 body = await read_body(request, visit.enter_context(self._gate.enter()), self._service.settings)
-                asked = read(AskRequest, decode_json(body))
-                return Stream(self._events(asked.question, Filter.parse(asked.where)), visit.pop_all())
+                asked = read(AskRequest, await off_loop(body, decode_json, body, self._service.settings.max_documents))
+                events = self._events(asked.question, Filter.parse(asked.where))
+                limited = self._until(events, exchange_of(request.scope), read_timeout(request))
+                return Stream(limited, visit.pop_all())
             except ClientDisconnect:
                 return Response(status_code=HUNG_UP)
             except Exception as error:  # noqa: BLE001 - every failure is told in the native dialect
-                return refuse(self._service, native, error)
+                return refuse(request.scope, self._service, native, error)
 
-    async def _events(self, question: str, where: Filter) -> AsyncIterator[Event]:
+    async def _until(
+        self, events: AsyncGenerator[Event], exchange: Exchange, limit_s: float | None
+    ) -> AsyncIterator[Event]:
+        """The events; the last is an error if it comes to one, if the next takes longer than `timeout_s`, or if the end
+        comes later than the request allows."""
+        quiet_s = self._service.settings.timeout_s
+        end = asyncio.get_running_loop().time() + (math.inf if limit_s is None else limit_s)
+        try:
+            while True:
+                limit = min(end, asyncio.get_running_loop().time() + quiet_s)
+                async with asyncio.timeout_at(limit):
+                    event = await anext(events, None)
+                if event is None:
+                    return
+                yield event
+        except Exception as error:  # noqa: BLE001 - the stream has begun: the error is its last event
+            if isinstance(error, TimeoutError):
+                error = DeadlineExceeded("the answer took too long; ask again, or raise timeout_s")
+            told = problem(self._service, error)
+            exchange.log["reason"] = reason_of(error, told)
+            yield "error", native.render_error(told)[1]
+        finally:
+            await events.aclose()
+
+    async def _events(self, question: str, where: Filter) -> AsyncGenerator[Event]:
         self._ranker.loop = loop = asyncio.get_running_loop()
-        steps: asyncio.Queue[Event | None] = asyncio.Queue()
+        steps: asyncio.Queue[Event | Exception | None] = asyncio.Queue()
         stop = threading.Event()
 
         def answer() -> None:
@@ -125,13 +152,15 @@ class AskApi:
                         return
                     loop.call_soon_threadsafe(steps.put_nowait, _event(step))
             except Exception as error:  # noqa: BLE001 - the stream has begun: the error is its last event
-                _, body = native.render_error(problem(self._service, error))
-                loop.call_soon_threadsafe(steps.put_nowait, ("error", body))
+                loop.call_soon_threadsafe(steps.put_nowait, error)
+                return
             loop.call_soon_threadsafe(steps.put_nowait, None)
 
         loop.run_in_executor(self._threads, answer)
         try:
             while (event := await steps.get()) is not None:
+                if isinstance(event, Exception):
+                    raise event
                 yield event
         finally:
             stop.set()

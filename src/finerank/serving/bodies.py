@@ -44,9 +44,11 @@ class OverlapResponse(BaseModel):
 
 
 class AskRequest(Body):
-    question: Annotated[str, Field(min_length=1)]
+    question: Annotated[str, Field(min_length=1, max_length=10_000)]
     where: Annotated[
-        list[str], Field(default_factory=list, description="conditions on metadata, as lang=zh or page>=3")
+        list[str],
+        FailFast(),
+        Field(default_factory=list, max_length=100, description="conditions on metadata, as lang=zh or page>=3"),
     ]
 
 

@@ -1,4 +1,4 @@
-"""What every exchange gets, whatever is asked: an id, a line in the log, security headers, a place in the metrics."""
+"""Middleware around every request: a request id, a line in the log, security headers, metrics, a trace."""
 
 import logging
 import re
@@ -13,11 +13,22 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from finerank.monitoring.monitor import Monitor
 from finerank.ranking import Usage
+from finerank.serving.paths import given_path
 from finerank.serving.tracing import Tracer
 
 logger = logging.getLogger("finerank")
 
 _REQUEST_ID = re.compile(r"[\w.:-]{1,128}", re.ASCII)
+
+HUNG_UP = 499
+"""The status that the log gives a caller who did not wait for the answer, as nginx does."""
+
+OUTCOME = "finerank.outcome"
+"""Where the scope holds the status and the reason of a request whose connection was ended, in a dictionary that copies
+of the scope share."""
+
+MAX_PATH = 256
+"""Characters of a path in the log."""
 
 SECURITY: Mapping[str, str] = {
     "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
@@ -80,17 +91,31 @@ class Envelope:
             self._tell(scope, exchange, time.perf_counter() - start)
 
     def _tell(self, scope: Scope, exchange: Exchange, seconds: float) -> None:
-        if not exchange.dialect:
-            return
-        self._monitor.answered(exchange.dialect, exchange.status, seconds, exchange.usage)
+        """A line in the log for every request; metrics and a trace for those that are the API's."""
+        if exchange.status == HUNG_UP:
+            exchange.log["reason"] = "the client hung up"
+        if outcome := scope.get(OUTCOME):
+            exchange.status, exchange.log["reason"] = outcome["status"], outcome["reason"]
         facts: dict[str, str | int] = {
             "request_id": exchange.request_id,
-            "path": scope["path"],
-            "dialect": exchange.dialect,
+            "peer": peer_name(scope["client"]),
+            "method": scope["method"],
+            "path": given_path(scope)[:MAX_PATH],
+            **({"dialect": exchange.dialect} if exchange.dialect else {}),
             "status": exchange.status,
         }
+        if exchange.dialect:
+            self._monitor.answered(exchange.dialect, exchange.status, seconds, exchange.usage)
         if exchange.usage is not None:
             facts |= {"pairs": exchange.usage.pairs, "tokens": exchange.usage.tokens, "cached": exchange.usage.cached}
-        if self._tracer is not None:
+        if self._tracer is not None and exchange.dialect:
             self._tracer.record(Headers(scope=scope), facts, seconds, exchange.usage)
         logger.info("request", extra={**facts, "ms": round(1000 * seconds, 1), **exchange.log})
+
+
+def peer_name(client: tuple[str, int] | None) -> str:
+    """A client's address and port."""
+    if client is None:
+        return "unknown"
+    host, port = client
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

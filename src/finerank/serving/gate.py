@@ -1,4 +1,4 @@
-"""How many requests, and how many bytes of them, are inside at once; and the door's closing at shutdown."""
+"""Admission control: how many requests, and how many bytes of them, are inside at once; none during shutdown."""
 
 import asyncio
 from collections.abc import Iterator
@@ -24,7 +24,20 @@ class Gate:
 
     @contextmanager
     def enter(self) -> Iterator["Visit"]:
-        """One request, from its arrival to its answer. Raises `Unavailable` when closed, `Overloaded` when full."""
+        """One request, from its arrival to its answer. It counts as inside once it is admitted: a body that is slow to
+        arrive takes no place. Raises `Unavailable` when closed, `Overloaded` when full."""
+        self._check_room()
+        visit = Visit(self)
+        try:
+            yield visit
+        finally:
+            self._bytes -= visit.held
+            if visit.admitted:
+                self.inside -= 1
+                if not self.inside:
+                    self._empty.set()
+
+    def _check_room(self) -> None:
         if self.closed:
             raise Unavailable("the server is shutting down; send the request to another, or later", retry_after_s=5)
         if self.inside >= self._max_requests:
@@ -32,16 +45,11 @@ class Gate:
                 f"{self.inside} requests are being answered and max_requests is {self._max_requests}; try again in 1 s",
                 retry_after_s=1,
             )
-        visit = Visit(self)
+
+    def _admit(self) -> None:
+        self._check_room()
         self.inside += 1
         self._empty.clear()
-        try:
-            yield visit
-        finally:
-            self._bytes -= visit.held
-            self.inside -= 1
-            if not self.inside:
-                self._empty.set()
 
     def close(self) -> None:
         """Let no more in."""
@@ -65,6 +73,12 @@ class Visit:
     def __init__(self, gate: Gate) -> None:
         self._gate = gate
         self.held = 0
+        self.admitted = False
+
+    def admit(self) -> None:
+        """Count it as inside: its body is complete. Raises as `enter`."""
+        self._gate._admit()
+        self.admitted = True
 
     def hold(self, size: int) -> None:
         """Account for so many more bytes of its body. Raises `Overloaded` when all bodies together are too much."""

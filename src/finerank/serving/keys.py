@@ -1,77 +1,117 @@
-"""Who may call: API keys, compared in constant time, and what is allowed without any."""
+"""Who may call: API, admin and metrics keys, compared in constant time, and what is allowed without any."""
 
 import hashlib
 import hmac
 from collections.abc import Iterable, Mapping
 from ipaddress import ip_address
 from pathlib import Path
+from typing import Literal
 
 from finerank.errors import Forbidden, InvalidSetting, Unauthorized
 from finerank.settings import ServeSettings
 
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
+_HEADERS = ("authorization", "x-api-key", "api-key")
+
+Scope = Literal["rank", "metrics", "baseline", "admin"]
+"""What a request does: rank and look at models, read metrics and ranking health, set what drift is measured against
+(open on a server without keys), load a model (always needs an admin key)."""
+
+_NAMES: Mapping[Scope, str] = {
+    "rank": "an API key",
+    "metrics": "the metrics key",
+    "baseline": "an admin key",
+    "admin": "an admin key",
+}
+
 
 class Keys:
-    """The keys that callers may show. Without any, everybody may call who reaches the server under a loopback name."""
+    """The keys that callers may send. Without API keys anybody may rank, without these and a metrics key anybody may
+    read metrics. True if ranking needs a key.
+    """
 
-    def __init__(self, keys: Iterable[str], *, open_to_all: bool = False) -> None:
-        self._digests = [_digest(key) for key in keys]
-        self._open_to_all = open_to_all
+    def __init__(self, keys: Iterable[str], *, admin: Iterable[str] = (), metrics: Iterable[str] = ()) -> None:
+        api, admins, readers = ([_digest(key) for key in group] for group in (keys, admin, metrics))
+        self._api = api
+        self._known = [*api, *admins, *readers]
+        self._allowed: Mapping[Scope, list[bytes]] = {
+            "rank": [*api, *admins],
+            "metrics": [*readers, *admins, *([] if readers else api)],
+            "baseline": admins,
+            "admin": admins,
+        }
+        self._needed: Mapping[Scope, bool] = {
+            "rank": bool(api),
+            "metrics": bool(api or readers),
+            "baseline": bool(self._known),
+            "admin": True,
+        }
+        self._has_admin = bool(admins)
 
     def __len__(self) -> int:
-        return len(self._digests)
+        return len(self._api)
 
-    def check(self, headers: Mapping[str, str]) -> None:
-        """Raises `Unauthorized` without a right key in `Authorization` (with or without `Bearer`), `X-API-Key` or
-        Azure's `api-key`.
-
-        Where no key is asked for, `Forbidden` for a Host that is no loopback name: else any web page that has its own
-        name point here could read the answers.
-        """
-        if not self._digests:
-            if not self._open_to_all and not _is_loopback(_host_name(headers.get("host", "localhost"))):
-                raise Forbidden(
-                    f"this server answers to localhost only, and was called {headers['host']!r}; set an API key "
-                    "(api_keys_file) to open it to other names"
-                )
+    def check(self, headers: Mapping[str, str], scope: Scope = "rank") -> None:
+        """Raises `Unauthorized` without a known key in `Authorization` (with or without `Bearer`), `X-API-Key`
+        or Azure's `api-key`, and `Forbidden` where the key may not do this."""
+        if not self._needed[scope]:
             return
-        shown = [headers[name] for name in ("authorization", "x-api-key", "api-key") if headers.get(name)]
-        digests = [_digest(_key(header)) for header in shown]
-        # All of them: no early end.
-        matches = [hmac.compare_digest(digest, known) for digest in digests for known in self._digests]
-        if not any(matches):
-            raise Unauthorized("this key is not known" if shown else "a key is needed, as `Authorization: Bearer KEY`")
-
-    def check_administrator(self, headers: Mapping[str, str]) -> None:
-        """As `check`; and where no keys are set nobody may."""
-        if not self._digests:
-            raise Forbidden("this needs an API key, and the server has none; start it with api_keys_file")
-        self.check(headers)
+        shown = [_digest(_key(headers[name])) for name in _HEADERS if headers.get(name)]
+        allowed, known = _matches(shown, self._allowed[scope]), _matches(shown, self._known)
+        if allowed:
+            return
+        for_admins = scope in ("baseline", "admin")
+        wanted = "admin" if for_admins else scope
+        if for_admins and not self._has_admin and (known or not self._known):
+            raise Forbidden(
+                "this needs an admin key, and the server has none: start it with admin_keys_file, or with "
+                "FINERANK_SERVE_ADMIN_KEYS; an API key may only rank"
+            )
+        if known:
+            raise Forbidden(f"this needs {_NAMES[scope]}; the key you sent is known, but may not do this", scope=wanted)
+        if shown:
+            raise Unauthorized(f"this key is not known; send {_NAMES[scope]}", scope=wanted)
+        needed = "a key" if scope == "rank" else _NAMES[scope]
+        raise Unauthorized(f"{needed} is needed, as `Authorization: Bearer KEY`", scope=wanted)
 
 
 def load_keys(settings: ServeSettings) -> Keys:
-    """The keys of the settings and of their file. Raises `InvalidSetting` when a network could call without any."""
-    keys = [*settings.api_keys, *(_read(Path(settings.api_keys_file)) if settings.api_keys_file else ())]
-    if not keys and settings.auth == "auto" and not _is_loopback(settings.host):
+    """The keys of the settings and of their files. Raises `InvalidSetting` when a network could call without any."""
+    keys = [*settings.api_keys, *_read("api_keys_file", settings.api_keys_file)]
+    admin = [*settings.admin_keys, *_read("admin_keys_file", settings.admin_keys_file)]
+    if not keys and settings.auth == "auto" and not is_loopback(settings.host):
         raise InvalidSetting(
             f"host={settings.host!r}: other machines reach this server, and it asks for no key. Set api_keys_file, or "
             "FINERANK_SERVE_API_KEYS; or auth='off', if that is what you want"
         )
-    if settings.auth == "off":
-        return Keys([], open_to_all=True)
-    return Keys(keys)
+    metrics = [settings.metrics_key] if settings.metrics_key else []
+    return Keys([] if settings.auth == "off" else keys, admin=admin, metrics=metrics)
 
 
-def _read(path: Path) -> list[str]:
+def is_loopback(name: str) -> bool:
+    """Whether a host name or address is this machine's own."""
     try:
-        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+        return name in LOOPBACK or ip_address(name).is_loopback
+    except ValueError:
+        return False
+
+
+def _read(option: str, path: str | None) -> list[str]:
+    if path is None:
+        return []
+    try:
+        lines = [line.strip() for line in Path(path).read_text(encoding="utf-8").splitlines()]
     except (OSError, UnicodeDecodeError) as error:
-        raise InvalidSetting(f"api_keys_file={str(path)!r}: cannot be read: {error}") from error
+        raise InvalidSetting(f"{option}={path!r}: cannot be read: {error}") from error
     keys = [line for line in lines if line and not line.startswith("#")]
     if not keys:
-        raise InvalidSetting(f"api_keys_file={str(path)!r}: holds no key; put one on each line")
+        raise InvalidSetting(f"{option}={path!r}: holds no key; put one on each line")
     return keys
+
+
+def _matches(shown: Iterable[bytes], known: Iterable[bytes]) -> bool:
+    return sum(hmac.compare_digest(digest, one) for digest in shown for one in known) > 0  # all of them: no early end
 
 
 def _key(header: str) -> str:
@@ -81,16 +121,3 @@ def _key(header: str) -> str:
 
 def _digest(key: str) -> bytes:
     return hashlib.sha256(key.encode("utf-8", "surrogateescape")).digest()
-
-
-def _host_name(host: str) -> str:
-    """The name in a Host header: without port and brackets."""
-    name = host[1 : host.index("]")] if host.startswith("[") and "]" in host else host.rpartition(":")[0] or host
-    return name.lower()
-
-
-def _is_loopback(name: str) -> bool:
-    try:
-        return name in LOOPBACK or ip_address(name).is_loopback
-    except ValueError:
-        return False

@@ -42,7 +42,7 @@ OWN: Mapping[tuple[str, str], tuple[str, type[BaseModel] | None, type[BaseModel]
         {"query": "reset button", "documents": ["Keep it dry.", "Hold the reset button."]},
     ),
     ("post", "/finerank/v1/model"): (
-        "Load a model in the place of the first; needs a key",
+        "Load a model in the place of the first; needs an admin key",
         bodies.ModelRequest,
         bodies.ModelBody,
         {"model": "BAAI/bge-reranker-v2-m3"},

@@ -1,8 +1,10 @@
 """finerank's own API beside `/finerank/v1/rerank`: explanations, word overlap, models, examples, health, figures."""
 
 import asyncio
+import threading
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from typing import Literal, TypeVar
 from urllib.parse import unquote
@@ -13,19 +15,19 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from finerank import __version__
-from finerank.errors import InvalidInput, NotFound
+from finerank.errors import InvalidInput, NotFound, RequestTooLarge
 from finerank.evaluation.keyword_traps import load_traps, trap_languages
 from finerank.explain import Explanation, Piece
 from finerank.serving.bodies import BaselineRequest, ExplainRequest, ModelRequest, OverlapRequest
 from finerank.serving.dialects import PREFIXES, native
 from finerank.serving.dialects.body import read
 from finerank.serving.dialects.models import AUTH_ROUTES, GET_ROUTES, MODEL_ROUTES, xinference_auth
-from finerank.serving.envelope import exchange_of
+from finerank.serving.envelope import HUNG_UP, exchange_of
 from finerank.serving.gate import Gate
-from finerank.serving.keys import Keys
+from finerank.serving.keys import Keys, Scope
 from finerank.serving.models import ServedModel
 from finerank.serving.rank import NATIVE, refuse
-from finerank.serving.reading import HUNG_UP, decode_json, read_body, read_timeout, unless_hung_up
+from finerank.serving.reading import deadline, decode_json, off_loop, read_body, read_timeout, unless_hung_up
 from finerank.serving.request import Json, ModelInfo
 from finerank.serving.service import RerankService
 from finerank.serving.upload import pdf_passages
@@ -34,6 +36,9 @@ from finerank.text.terms import bm25, term_spans, terms
 
 Body = TypeVar("Body", bound=BaseModel)
 Answer = Callable[[Request], Coroutine[None, None, Response]]
+OVERLAP_CHARACTERS = 1_000_000
+"""Of query and documents together, for `/finerank/v1/overlap`."""
+
 Condition = Literal["loading", "ready", "draining", "failed"]
 
 
@@ -45,28 +50,32 @@ class OwnApi:
         self._gate = gate
         self._keys = keys
         self._started = time.monotonic()
+        self._counters = ThreadPoolExecutor(1, thread_name_prefix="finerank-overlap")
 
     def routes(self) -> list[Route]:
         post = {
             "/finerank/v1/explain": self._explain,
             "/finerank/v1/overlap": self._overlap,
             "/finerank/v1/text": self._text,
-            "/finerank/v1/health/ranking/baseline": self._baseline,
             **({"/finerank/v1/ask": self._no_store} if self._service.settings.store is None else {}),
         }
         get = {
             "/finerank/v1/info": self._info,
             "/finerank/v1/examples": self._examples,
-            "/finerank/v1/stats": self._stats,
-            "/finerank/v1/health/ranking": self._ranking_health,
-            "/metrics": self._metrics,
             **{path: self._listing(path) for path in GET_ROUTES},
             **{path.replace("{name}", "{name:path}"): self._named(path) for path in MODEL_ROUTES},
         }
+        watch = {
+            "/finerank/v1/stats": self._stats,
+            "/finerank/v1/health/ranking": self._ranking_health,
+            "/metrics": self._metrics,
+        }
         return [
             *(Route(path, self._guarded(answer), methods=["POST"]) for path, answer in post.items()),
+            *(Route(path, self._guarded(answer, "metrics", gated=False)) for path, answer in watch.items()),
             *(Route(path, self._guarded(answer, gated=False), methods=["GET"]) for path, answer in get.items()),
-            Route("/finerank/v1/model", self._guarded(self._model, administrator=True), methods=["POST"]),
+            Route("/finerank/v1/health/ranking/baseline", self._guarded(self._baseline, "baseline"), methods=["POST"]),
+            Route("/finerank/v1/model", self._guarded(self._model, "admin"), methods=["POST"]),
             *(Route(path, self._asks_for_keys, methods=["GET"]) for path in AUTH_ROUTES),
             *(Route(f"/health{which}", self._health, methods=["GET"]) for which in ("", "/live", "/ready")),
             *(Route(f"/{prefix}/health", self._health, methods=["GET"]) for prefix in (*PREFIXES, "finerank")),
@@ -81,35 +90,45 @@ class OwnApi:
         state = self._service.models.default.state
         return "ready" if state == "unloaded" else state  # the next request loads it
 
-    def _guarded(self, answer: Answer, *, administrator: bool = False, gated: bool = True) -> Answer:
-        """The endpoint behind the keys, in the gate, its errors told in the native dialect."""
+    def _guarded(self, answer: Answer, scope: Scope = "rank", *, gated: bool = True) -> Answer:
+        """The endpoint behind the keys, within the limits and the deadline, its errors in the native shape."""
+        settings = self._service.settings
 
         async def guarded(request: Request) -> Response:
             exchange_of(request.scope).dialect = NATIVE if gated else ""
             try:
-                (self._keys.check_administrator if administrator else self._keys.check)(request.headers)
+                self._keys.check(request.headers, scope)
                 if not gated:
-                    return await answer(request)
+                    async with deadline(request, settings):
+                        return await answer(request)
                 with self._gate.enter() as visit:
-                    request.state.body = await read_body(request, visit, self._service.settings)
-                    return await unless_hung_up(request, answer(request))
+                    request.state.body = await read_body(request, visit, settings)
+                    if scope == "admin":  # loading a model takes as long as it takes
+                        return await unless_hung_up(request, answer(request))
+                    async with deadline(request, settings):
+                        return await unless_hung_up(request, answer(request))
             except ClientDisconnect:
                 return Response(status_code=HUNG_UP)
             except Exception as error:  # noqa: BLE001 - every failure is told in the native dialect
-                return refuse(self._service, native, error)
+                return refuse(request.scope, self._service, native, error)
 
         return guarded
 
     async def _explain(self, request: Request) -> Response:
-        asked = _read(ExplainRequest, request)
+        asked = await self._read(ExplainRequest, request)
         explanations = await self._service.explain(
             asked.query, asked.documents, model=asked.model, words=asked.words, timeout_s=read_timeout(request)
         )
         return JSONResponse({"explanations": [_explanation(one) for one in explanations]})
 
     async def _overlap(self, request: Request) -> Response:
-        asked = _read(OverlapRequest, request)
-        return JSONResponse(await asyncio.to_thread(_overlap, asked.query, asked.documents))
+        asked = await self._read(OverlapRequest, request)
+        self._service.check_count(len(asked.documents))
+        stop = threading.Event()
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._counters, _overlap, asked, stop)
+        finally:
+            stop.set()
 
     async def _text(self, request: Request) -> Response:
         name = unquote(request.headers.get("x-filename", ""))
@@ -123,7 +142,7 @@ class OwnApi:
         raise NotFound("/finerank/v1/ask: this server has no store to answer from; start it with --store")
 
     async def _model(self, request: Request) -> Response:
-        asked = _read(ModelRequest, request)
+        asked = await self._read(ModelRequest, request)
         model = self._service.models.default
         await model.replace(asked.model)
         return JSONResponse(self._entry(model))
@@ -158,7 +177,7 @@ class OwnApi:
         return JSONResponse(await asyncio.to_thread(report, query.get("model") or None, query.get("tag") or None))
 
     async def _baseline(self, request: Request) -> Response:
-        asked = _read(BaselineRequest, request)
+        asked = await self._read(BaselineRequest, request)
         self._service.monitor.set_baseline(asked.model, asked.tag)
         return JSONResponse(self._service.monitor.report(asked.model, asked.tag))
 
@@ -174,6 +193,10 @@ class OwnApi:
         good = ready or live_only
         body = {"status": "ok" if good else "unavailable", "live": True, "ready": ready, "state": state}
         return JSONResponse(body, 200 if good else 503)
+
+    async def _read(self, model: type[Body], request: Request) -> Body:
+        body = request.state.body
+        return read(model, await off_loop(body, decode_json, body, self._service.settings.max_documents))
 
     def _listing(self, path: str) -> Answer:
         describe, _ = GET_ROUTES[path]
@@ -237,10 +260,6 @@ class OwnApi:
         }
 
 
-def _read(body: type[Body], request: Request) -> Body:
-    return read(body, decode_json(request.state.body))
-
-
 def _explanation(explanation: Explanation) -> Json:
     return {
         "logit": explanation.logit,
@@ -262,10 +281,21 @@ def _pieces(pieces: Sequence[Piece]) -> list[Mapping[str, object]]:
     ]
 
 
-def _overlap(query: str, documents: Sequence[str]) -> Json:
-    wanted = set(terms(query))
-    spans = [sorted({span for term, span in term_spans(document) if term in wanted}) for document in documents]
-    return {"scores": bm25(query, documents), "spans": spans}
+def _overlap(asked: OverlapRequest, stop: threading.Event) -> Response:
+    """Counting words takes Python 3 s for 5 MB: the texts are bounded, and it ends early if nobody waits."""
+    size = len(asked.query) + sum(map(len, asked.documents))
+    if size > OVERLAP_CHARACTERS:
+        raise RequestTooLarge(
+            f"documents: with the query they are {size} characters long, and word overlap is counted in up to "
+            f"{OVERLAP_CHARACTERS}; send fewer at once"
+        )
+    wanted = set(terms(asked.query))
+    spans = []
+    for document in asked.documents:
+        if stop.is_set():
+            return Response()
+        spans.append(sorted({span for term, span in term_spans(document) if term in wanted}))
+    return JSONResponse({"scores": bm25(asked.query, asked.documents), "spans": spans})
 
 
 @cache

@@ -1,4 +1,4 @@
-"""Exceptions to problems that a dialect can tell its caller."""
+"""Exceptions to problems that a dialect can tell its caller, and to reasons that the log may hold."""
 
 import re
 
@@ -18,6 +18,11 @@ from finerank.errors import (
 )
 from finerank.serving.request import Problem
 
+
+class InvalidBody(InvalidInput):
+    """A body that cannot be read as JSON."""
+
+
 _KINDS: tuple[tuple[type[Exception], str], ...] = (
     (InvalidInput, "invalid"),
     (InvalidSetting, "invalid"),
@@ -30,6 +35,12 @@ _KINDS: tuple[tuple[type[Exception], str], ...] = (
     (Unavailable, "unavailable"),
     (DeadlineExceeded, "timeout"),
 )
+MAX_MESSAGE = 1000
+"""Characters of an error's message; a longer one repeats a long value."""
+
+_TELLING = ("unauthorized", "forbidden", "too_large", "overloaded", "unavailable", "timeout")
+"""Kinds whose messages hold settings, numbers and names of hosts, but nothing of a body."""
+
 _FIELD = re.compile(r"^[a-z_]+[a-z0-9_]*(\[\d+\])?(\.[a-z_]+)?(?=:| is )")
 
 
@@ -37,6 +48,23 @@ def problem_of(error: Exception) -> Problem:
     """The problem an exception is to the caller. What finerank did not raise itself is a failure of scoring."""
     kind = next((kind for cls, kind in _KINDS if isinstance(error, cls)), "failed")
     message = str(error) if isinstance(error, FinerankError) else f"scoring failed: {type(error).__name__}: {error}"
+    if len(message) > MAX_MESSAGE:  # it repeats a value that the caller sent
+        message = f"{message[: MAX_MESSAGE - 200]} [...] {message[-200:]}"
     field = _FIELD.match(message) if kind in ("invalid", "too_large") else None
     retry_after_s = error.retry_after_s if isinstance(error, RequestRefused) else None
     return Problem(kind, message, field[0] if field else None, retry_after_s)
+
+
+def reason_of(error: Exception, problem: Problem) -> str:
+    """The problem as the log has it: its message where that cannot repeat a text of the request, else kind and field.
+
+    >>> reason_of(InvalidInput("query is empty: '...'"), Problem("invalid", "", "query"))
+    'invalid: query'
+    """
+    if problem.kind in _TELLING:
+        return problem.message
+    if isinstance(error, InvalidBody):
+        return f"{problem.kind}: not JSON"
+    if problem.kind == "failed":
+        return f"failed: {type(error).__name__}"
+    return f"{problem.kind}: {problem.field}" if problem.field else problem.kind

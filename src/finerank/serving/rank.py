@@ -6,17 +6,18 @@ from dataclasses import replace
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
+from starlette.types import Scope
 
-from finerank.errors import DeadlineExceeded, RequestTooLarge, Unauthorized
+from finerank.errors import DeadlineExceeded, Forbidden, RequestTooLarge, Unauthorized
 from finerank.ranking import Usage
 from finerank.serving.dialects import dialect_for, native
 from finerank.serving.dialects.dialect import Dialect
-from finerank.serving.envelope import Exchange, exchange_of
+from finerank.serving.envelope import HUNG_UP, Exchange, exchange_of
 from finerank.serving.gate import Gate
 from finerank.serving.keys import Keys
-from finerank.serving.problems import problem_of
+from finerank.serving.problems import problem_of, reason_of
 from finerank.serving.progress import Event, Progress, Stream
-from finerank.serving.reading import HUNG_UP, decode_json, read_body, read_timeout, unless_hung_up
+from finerank.serving.reading import deadline, decode_json, off_loop, read_body, read_timeout, unless_hung_up
 from finerank.serving.request import Answer, Problem, RerankRequest
 from finerank.serving.service import RerankService
 
@@ -40,22 +41,25 @@ class RankEndpoint:
     async def __call__(self, request: Request) -> Response:
         exchange = exchange_of(request.scope)
         exchange.dialect, dialect = dialect_for(self._path)
+        forced, settings = request.headers.get("x-finerank-dialect"), self._service.settings
         with ExitStack() as visit:
             try:
                 self._keys.check(request.headers)
-                body = await read_body(request, visit.enter_context(self._gate.enter()), self._service.settings)
-                value = decode_json(body)
-                exchange.dialect, dialect = dialect_for(self._path, value, request.headers.get("x-finerank-dialect"))
-                requests = tuple(self._completed(request, exchange, one) for one in dialect.parse(value))
+                body = await read_body(request, visit.enter_context(self._gate.enter()), settings)
+                async with deadline(request, settings):
+                    value = await off_loop(body, decode_json, body, settings.max_documents)
+                    exchange.dialect, dialect = dialect_for(self._path, value, forced)
+                    parsed = await off_loop(body, dialect.parse, value)
+                requests = tuple(self._completed(request, exchange, one) for one in parsed)
                 self._log_text(exchange, requests)
                 if exchange.dialect in STREAMED and "text/event-stream" in request.headers.get("accept", ""):
                     return self._stream(request, exchange, requests, visit.pop_all())
                 answers = await unless_hung_up(request, self._answer(request, exchange, requests))
-                return _answered(exchange, dialect, answers)
+                return await off_loop(body, _answered, exchange, dialect, answers)
             except ClientDisconnect:
                 return Response(status_code=HUNG_UP)
             except Exception as error:  # noqa: BLE001 - every failure is told in the caller's dialect
-                return refuse(self._service, dialect, error)
+                return refuse(request.scope, self._service, dialect, error)
 
     async def _answer(
         self,
@@ -97,20 +101,25 @@ class RankEndpoint:
                 exchange.usage = answers[0].ranking.usage
                 return "result", native.render(answers, exchange.request_id)
             except Exception as error:  # noqa: BLE001 - the stream has begun: the error is its last event
-                return "error", native.render_error(problem(self._service, error))[1]
+                told = problem(self._service, error)
+                exchange.log["reason"] = reason_of(error, told)
+                return "error", native.render_error(told)[1]
 
         return Stream(progress.events(ending()), visit)
 
 
-def refuse(service: RerankService, dialect: Dialect, error: Exception) -> Response:
+def refuse(scope: Scope, service: RerankService, dialect: Dialect, error: Exception) -> Response:
     """The dialect's error for an exception."""
     told = problem(service, error)
+    exchange_of(scope).log["reason"] = reason_of(error, told)
     status, body = dialect.render_error(told)
     headers = {} if told.retry_after_s is None else {"retry-after": str(told.retry_after_s)}
     if isinstance(error, (RequestTooLarge, DeadlineExceeded)):
         headers["connection"] = "close"  # what is left of the body is not read
     if isinstance(error, Unauthorized):
-        headers["www-authenticate"] = "Bearer"
+        headers["www-authenticate"] = "Bearer" if error.scope in ("", "rank") else f'Bearer scope="{error.scope}"'
+    elif isinstance(error, Forbidden) and error.scope:  # RFC 6750
+        headers["www-authenticate"] = f'Bearer error="insufficient_scope", scope="{error.scope}"'
     return JSONResponse(body, status, headers)
 
 

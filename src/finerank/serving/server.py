@@ -3,13 +3,16 @@
 import asyncio
 import logging
 import socket
+from functools import partial
 from types import FrameType
+from typing import cast
 
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from finerank.errors import FinerankError, InvalidSetting
 from finerank.serving.app import Application
+from finerank.serving.connections import KEEP_ALIVE_S, Connections
+from finerank.serving.http_protocol import LimitedProtocol
 from finerank.serving.keys import load_keys
 from finerank.serving.models import Load
 from finerank.settings import ServeSettings
@@ -19,10 +22,6 @@ logger = logging.getLogger("finerank")
 
 BACKLOG = 2048
 """Connections that wait to be accepted: a burst is answered 429, not refused by the kernel."""
-
-
-HEAD_BYTES = 1 << 16
-"""What a request line and headers may take; a connection that sends more before they end is closed."""
 
 
 class Server:
@@ -42,19 +41,22 @@ class Server:
 
         Raises `FinerankError` when the model cannot be loaded.
         """
+        connections = Connections(self.application.settings)
         config = uvicorn.Config(
             self.application.asgi,
-            http=_Protocol,
+            http=cast("type[asyncio.Protocol]", partial(LimitedProtocol, open_connections=connections)),
+            ws="none",
             log_config=None,
             access_log=False,
             server_header=False,
+            proxy_headers=False,  # the log names who connected, not who a header says did
             timeout_graceful_shutdown=1,  # requests are waited for in drain; what is left then has had its time
-            timeout_keep_alive=30,
+            timeout_keep_alive=KEEP_ALIVE_S,
             backlog=BACKLOG,
         )
         logger.info("listening", extra={"url": self.url})
         try:
-            _Stoppable(config, self.application, self._failures).run(sockets=[self._listener])
+            _Stoppable(config, self.application, connections, self._failures).run(sockets=[self._listener])
         finally:
             self._listener.close()
         if self._failures:
@@ -65,34 +67,15 @@ class Server:
         self.application.gate.close()
 
 
-class _Protocol(HttpToolsProtocol):
-    """HTTP whose headers end: the parser would keep any number of them."""
-
-    _head: int | None = None
-
-    def on_message_begin(self) -> None:
-        super().on_message_begin()
-        self._head = 0
-
-    def on_headers_complete(self) -> None:
-        self._head = None
-        super().on_headers_complete()
-
-    def data_received(self, data: bytes) -> None:
-        if self._head is not None:
-            self._head += len(data)
-            if self._head > HEAD_BYTES:
-                self.send_400_response("The headers are too long.")
-                return
-        super().data_received(data)
-
-
 class _Stoppable(uvicorn.Server):
     """Stops in two steps: first no request is let in, and /health says so; then, all being answered, it ends."""
 
-    def __init__(self, config: uvicorn.Config, application: Application, failures: list[str]) -> None:
+    def __init__(
+        self, config: uvicorn.Config, application: Application, connections: Connections, failures: list[str]
+    ) -> None:
         super().__init__(config)
         self._application = application
+        self._connections = connections
         self._failures = failures
         self._draining: asyncio.Task[None] | None = None
         self._hurried = False
@@ -104,6 +87,9 @@ class _Stoppable(uvicorn.Server):
         self._application.gate.close()
 
     async def on_tick(self, counter: int) -> bool:
+        """Ten times a second."""
+        if counter % 3 == 0:
+            self._connections.sweep()
         if self._application.gate.closed and self._draining is None:
             self._draining = asyncio.create_task(self._application.drain())
         if self._hurried:

@@ -6,10 +6,9 @@ Knows no HTTP and no dialect.
 import asyncio
 import logging
 import os
-import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
@@ -18,10 +17,11 @@ from finerank.encoded import EncodedRequest
 from finerank.errors import DeadlineExceeded, InvalidInput, InvalidSetting, RequestTooLarge
 from finerank.explain import Explanation
 from finerank.monitoring.monitor import Monitor
-from finerank.ranking import Document, RankedDocument, Ranking, Usage
+from finerank.ranking import RankedDocument, Ranking, Usage
 from finerank.reranker import Reranker
+from finerank.scoring.backend import ScoringBackend
 from finerank.scoring.batch import EncodedPair
-from finerank.scoring.scorer import Scores
+from finerank.scoring.scorer import Progress, Scores
 from finerank.serving.models import LoadedModel, ServedModels, hide_path, ways_to_write
 from finerank.serving.problems import problem_of
 from finerank.serving.request import Answer, RerankRequest
@@ -32,6 +32,9 @@ logger = logging.getLogger("finerank")
 
 FAIL_OPEN = ("failed", "timeout", "unavailable")
 """Kinds of problem that `fail_open` answers with the caller's own order."""
+
+LARGE = 500_000
+"""Characters of a request that is encoded on a thread apart, one at a time: no other waits behind it."""
 
 EXPLAINERS = 4
 """Requests explained at once: each holds a thread for as long as its pairs are in the queue."""
@@ -50,6 +53,7 @@ class RerankService:
         self._store_paths = ways_to_write(settings.store) if settings.store else []
         monitor.watch_queue(models.queued)
         self._encoders = ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="finerank-encoding")
+        self._large = ThreadPoolExecutor(1, thread_name_prefix="finerank-encoding-large")
         self._explainers = ThreadPoolExecutor(EXPLAINERS, thread_name_prefix="finerank-explaining")
 
     async def answer(
@@ -68,7 +72,7 @@ class RerankService:
         """
         limit_s = min(timeout_s or self.settings.timeout_s, self.settings.timeout_s)
         try:
-            self._check_documents(requests)
+            self.check_count(sum(len(request.documents) for request in requests))
             model = self.models.named(requests[0].model, strictly=strictly)
             async with asyncio.timeout(limit_s), model.use() as loaded:
                 answers = await self._answer(loaded, requests, watch)
@@ -87,25 +91,25 @@ class RerankService:
     ) -> list[Explanation]:
         """What each document's score hangs on; see `Reranker.explain`."""
         limit_s = min(timeout_s or self.settings.timeout_s, self.settings.timeout_s)
-        self._check_documents([RerankRequest(query, tuple(map(Document, documents)))])
-        stop = threading.Event()
+        self.check_count(len(documents))
         try:
             async with asyncio.timeout(limit_s), self.models.named(model, strictly=True).use() as loaded:
-                loop, reranker = asyncio.get_running_loop(), loaded.reranker
-                return await loop.run_in_executor(
-                    self._explainers, _explain_all, reranker, query, documents, words, stop
-                )
+                queue = _RequestQueue(loaded.scheduler, self.settings.max_request_tokens)
+                reranker = loaded.reranker.scoring_with(queue)
+                loop = asyncio.get_running_loop()
+                try:
+                    return await loop.run_in_executor(self._explainers, _explain_all, reranker, query, documents, words)
+                finally:
+                    queue.cancel()
         except TimeoutError as error:
             raise DeadlineExceeded(f"not explained within {limit_s:g} s; send fewer documents") from error
-        finally:
-            stop.set()
 
     def hide_paths(self, text: str) -> str:
         """A message for callers: without the paths of models and of the store."""
         return hide_path(self.models.hide_paths(text), self._store_paths, "the store")
 
     def close(self) -> None:
-        for pool in (self._encoders, self._explainers):
+        for pool in (self._encoders, self._large, self._explainers):
             pool.shutdown(wait=False, cancel_futures=True)
 
     async def _answer(
@@ -118,10 +122,12 @@ class RerankService:
         encoded = Encoded(requests, self.settings.max_request_tokens)
         try:
             loop = asyncio.get_running_loop()
-            await loop.run_in_executor(self._encoders, encoded.submit, loaded, watch)
+            size = sum(len(one.query) + sum(len(document.text) for document in one.documents) for one in requests)
+            threads = self._encoders if size < LARGE else self._large
+            await loop.run_in_executor(threads, encoded.submit, loaded, watch)
             if encoded.look is not None:
                 looked = await asyncio.wrap_future(encoded.look.scores)
-                await loop.run_in_executor(self._encoders, encoded.submit_left, loaded, looked, watch)
+                await loop.run_in_executor(threads, encoded.submit_left, loaded, looked, watch)
             ticket = encoded.ticket
             scores = await asyncio.wrap_future(ticket.scores)
         finally:
@@ -153,8 +159,8 @@ class RerankService:
         device = reranker.device
         return Answer(request, replace(ranking, results=results), device.name, device.precision)
 
-    def _check_documents(self, requests: Sequence[RerankRequest]) -> None:
-        count = sum(len(request.documents) for request in requests)
+    def check_count(self, count: int) -> None:
+        """Raises `RequestTooLarge` for more documents than a request may have."""
         if count > self.settings.max_documents:
             raise RequestTooLarge(
                 f"documents: {count} are more than the {self.settings.max_documents} a request may have; send them in "
@@ -189,6 +195,7 @@ class Encoded:
     _shortlist: Shortlist | None = None
     _ticket: Ticket | None = None
     _cancelled: bool = False
+    _tokens: int = 0
 
     @property
     def ticket(self) -> Ticket:
@@ -204,20 +211,25 @@ class Encoded:
         start = time.perf_counter()
         self.pooling = loaded.reranker.settings.pooling
         for request in self.requests:
-            self.jobs.append(_encode(loaded.reranker, request))
+            self.jobs.append(_encode(loaded.reranker, request, self._count))
         pairs = [pair for job in self.jobs for pair in job.pairs]
-        tokens = sum(len(pair) for pair in pairs)
-        if tokens > self.max_tokens:
-            raise RequestTooLarge(
-                f"documents: {tokens} tokens are more than the {self.max_tokens} a request may have; send them in "
-                "parts, or raise max_request_tokens"
-            )
         self.seconds = time.perf_counter() - start
         self._shortlist = loaded.reranker.shortlist(self.jobs, [request.top_n for request in self.requests])
         if self._shortlist is not None and loaded.look is not None:
             self.look = self._queue(loaded.look, self._shortlist.pairs)
         else:
             self._queue(loaded.scheduler, pairs, watch(self) if watch else None)
+
+    def _count(self, tokens: int) -> None:
+        """End the encoding once the request is cancelled, or has more tokens than it may."""
+        self._tokens += tokens
+        if self._cancelled:
+            raise CancelledError
+        if self._tokens > self.max_tokens:
+            raise RequestTooLarge(
+                f"documents: more than the {self.max_tokens} tokens a request may have; send them in parts, or raise "
+                "max_request_tokens"
+            )
 
     def submit_left(self, loaded: LoadedModel, looked: Scores, watch: "Callable[[Encoded], Scored] | None") -> None:
         """Queue what the first look leaves."""
@@ -249,7 +261,7 @@ class Encoded:
         return [slice(first, last) for first, last in pairwise(ends)]
 
 
-def _encode(reranker: Reranker, request: RerankRequest) -> EncodedRequest:
+def _encode(reranker: Reranker, request: RerankRequest, on_tokens: Callable[[int], None]) -> EncodedRequest:
     _check_length(reranker, request.max_length)
     chunk = request.chunk
     if chunk is None and request.max_length is not None:
@@ -262,6 +274,7 @@ def _encode(reranker: Reranker, request: RerankRequest) -> EncodedRequest:
             max_length=request.max_length,
             max_passage_tokens=request.max_passage_tokens,
             long_documents=None if chunk is None else ("chunk" if chunk else "truncate"),
+            on_tokens=on_tokens,
         )
     except InvalidSetting as error:
         if request.max_length is None:
@@ -289,10 +302,45 @@ def _check_length(reranker: Reranker, max_length: int | None) -> None:
         )
 
 
-def _explain_all(
-    reranker: Reranker, query: str, documents: Sequence[str], words: bool, stop: threading.Event
-) -> list[Explanation]:
-    return [reranker.explain(query, document, words=words) for document in documents if not stop.is_set()]
+def _explain_all(reranker: Reranker, query: str, documents: Sequence[str], words: bool) -> list[Explanation]:
+    return [reranker.explain(query, document, words=words) for document in documents]
+
+
+class _RequestQueue:
+    """A `PairScorer`: scores the pairs of one request through the queue, as many tokens as a request may have, until it
+    is cancelled."""
+
+    def __init__(self, scheduler: Scheduler, max_tokens: int) -> None:
+        self._scheduler = scheduler
+        self._max_tokens = max_tokens
+        self._tokens = 0
+        self._ticket: Ticket | None = None
+        self._cancelled = False
+
+    @property
+    def backend(self) -> ScoringBackend:
+        return self._scheduler.backend
+
+    def score(self, pairs: Sequence[EncodedPair], progress: Progress | None = None) -> Scores:
+        self._tokens += sum(len(pair) for pair in pairs)
+        if self._tokens > self._max_tokens:
+            raise RequestTooLarge(
+                f"documents: explaining them takes more than the {self._max_tokens} tokens a request may have; send "
+                "fewer, or raise max_request_tokens"
+            )
+        self._ticket = self._scheduler.submit(pairs)
+        if self._cancelled:
+            self.cancel()
+        return self._ticket.scores.result()
+
+    def cancel(self) -> None:
+        """Score no more: whoever waits for scores gets a `CancelledError`."""
+        self._cancelled = True
+        if self._ticket is not None:
+            self._ticket.cancel()
+
+    def close(self) -> None:
+        """The queue is the model's, and stays open."""
 
 
 def _unranked(request: RerankRequest, model: str, reason: str) -> Ranking:

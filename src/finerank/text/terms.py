@@ -50,11 +50,14 @@ def bm25(query: str, passages: Sequence[str], k1: float = 1.5, b: float = 0.75) 
     bags = [Counter(terms(passage)) for passage in passages]
     lengths = [sum(bag.values()) for bag in bags]
     mean = sum(lengths) / max(len(lengths), 1) or 1
-    scores = [0.0] * len(passages)
-    for term in set(terms(query)):
-        containing = sum(term in bag for bag in bags)
-        idf = math.log(1 + (len(bags) - containing + 0.5) / (containing + 0.5))
-        for index, bag in enumerate(bags):
-            frequency = bag[term]
-            scores[index] += idf * frequency * (k1 + 1) / (frequency + k1 * (1 - b + b * lengths[index] / mean))
-    return scores
+    wanted = set(terms(query))
+    containing = Counter(term for bag in bags for term in bag if term in wanted)
+    idf = {term: math.log(1 + (len(bags) - count + 0.5) / (count + 0.5)) for term, count in containing.items()}
+    return [
+        sum(
+            idf[term] * frequency * (k1 + 1) / (frequency + k1 * (1 - b + b * length / mean))
+            for term, frequency in bag.items()
+            if term in idf
+        )
+        for bag, length in zip(bags, lengths, strict=True)
+    ]

@@ -86,6 +86,10 @@ def to_documents(candidates: Sequence[str | TextObject | Parts]) -> tuple[Docume
     )
 
 
+MAX_RANK_FIELDS = 100
+"""Each is looked up in each document."""
+
+
 def objects_to_documents(
     candidates: Sequence[str | dict[str, JsonValue]], rank_fields: Sequence[str] | None = None, field: str = "documents"
 ) -> tuple[Document, ...]:
@@ -93,6 +97,9 @@ def objects_to_documents(
 
     Objects come back as metadata. Raises `InvalidInput` for one without any of these fields.
     """
+    rank_fields = list(dict.fromkeys(rank_fields or ()))  # repeated, they would multiply the text
+    if len(rank_fields) > MAX_RANK_FIELDS:
+        raise InvalidInput(f"rank_fields: {len(rank_fields)} fields; name {MAX_RANK_FIELDS} at most")
     return tuple(
         Document(candidate) if isinstance(candidate, str) else _from_object(candidate, rank_fields, f"{field}[{index}]")
         for index, candidate in enumerate(candidates)

@@ -8,15 +8,21 @@ const KINDS = { 401: "unauthorized", 403: "forbidden", 404: "not_found", 413: "t
 
 /** Why there is no answer. `kind` is the server's, or "offline" (no connection) or "cut" (the stream ended early). */
 export class Problem extends Error {
-  constructor(kind, message, { field = null, retryAfterS = null } = {}) {
+  constructor(kind, message, { field = null, retryAfterS = null, scope = null } = {}) {
     super(message);
-    Object.assign(this, { kind, field, retryAfterS });
+    Object.assign(this, { kind, field, retryAfterS, scope });
   }
 }
 
+/** The keys, by what they allow: "admin", "metrics", or null for ranking. */
 export const key = {
-  get: () => sessionStorage.getItem(KEY) ?? "",
-  set: (value) => (value ? sessionStorage.setItem(KEY, value) : sessionStorage.removeItem(KEY)),
+  get: (scope) => sessionStorage.getItem(scope ? `${KEY}.${scope}` : KEY) ?? "",
+  set: (value, scope) => (value ? sessionStorage.setItem(scope ? `${KEY}.${scope}` : KEY, value) : sessionStorage.removeItem(scope ? `${KEY}.${scope}` : KEY)),
+};
+
+const keyFor = (path) => {
+  const scope = path.endsWith("/baseline") ? "admin" : /\/(stats|health\/ranking)\b/.test(path) ? "metrics" : null;
+  return key.get(scope) || key.get(null);
 };
 
 export const get = (path, { signal } = {}) => send(path, { signal }).then(decode);
@@ -59,7 +65,7 @@ const json = (body, signal) => ({
 
 async function send(path, options) {
   const headers = { ...options.headers };
-  if (key.get()) headers.Authorization = `Bearer ${key.get()}`;
+  if (keyFor(path)) headers.Authorization = `Bearer ${keyFor(path)}`;
   let response;
   try {
     response = await fetch(path, { ...options, headers, cache: "no-store", credentials: "same-origin" });
@@ -84,5 +90,6 @@ function problemOf(body, response) {
   return new Problem(error.kind ?? KINDS[response.status] ?? "failed", error.message ?? `HTTP ${response.status}`, {
     field: error.field,
     retryAfterS: retry || null,
+    scope: /scope="(\w+)"/.exec(response.headers.get("www-authenticate") ?? "")?.[1] ?? null,
   });
 }

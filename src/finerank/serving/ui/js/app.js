@@ -13,21 +13,25 @@ import { startTabs } from "./tabs.js";
 import { themeButton } from "./theme.js";
 
 const waitingForKey = new Map(); // by the function's name: the same question is asked once
+let neededKey = null; // what it has to allow
 
 function needsKey(problem, again) {
+  neededKey = problem.scope;
   waitingForKey.set(again.name || again, again);
   const form = byId("key-form");
   if (form.hidden || problem !== server.problem) {
     form.hidden = false;
     byId("key").focus();
   }
-  byId("key-problem").textContent = key.get() ? t("key.refused") : "";
+  byId("key-note").textContent = t(neededKey ? `key.note.${neededKey}` : "key.note");
+  byId("key-problem").textContent = key.get(neededKey) ? t("key.refused") : "";
 }
 
 function startKey() {
   byId("key-form").addEventListener("submit", (event) => {
     event.preventDefault();
-    key.set(byId("key").value.trim());
+    key.set(byId("key").value.trim(), neededKey);
+    byId("key").value = "";
     byId("key-form").hidden = true;
     const again = [...waitingForKey.values()];
     waitingForKey.clear();

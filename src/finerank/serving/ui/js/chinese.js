@@ -24,6 +24,8 @@ export const CHINESE = {
   "key.label": "API 密钥",
   "key.use": "使用此密钥",
   "key.note": "此服务需要密钥。密钥只保存在当前标签页，关闭即删除。",
+  "key.note.admin": "此操作需要管理员密钥。密钥只保存在当前标签页，关闭即删除。",
+  "key.note.metrics": "查看指标需要指标密钥或管理员密钥。密钥只保存在当前标签页，关闭即删除。",
   "key.refused": "服务不接受此密钥，请检查是否缺少字符。",
 
   "query.label": "查询",

@@ -24,6 +24,8 @@ export const ENGLISH = {
   "key.label": "API key",
   "key.use": "Use this key",
   "key.note": "This server asks for a key. It is kept for this tab only, and goes when you close it.",
+  "key.note.admin": "This takes an admin key. It is kept for this tab only, and goes when you close it.",
+  "key.note.metrics": "This takes the metrics key or an admin key. It is kept for this tab only, and goes when you close it.",
   "key.refused": "The server does not accept this key. Check it for missing characters.",
 
   "query.label": "Query",

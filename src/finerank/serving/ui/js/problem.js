@@ -5,7 +5,8 @@ import { has, t } from "./i18n.js";
 /** `{field, line, headline, detail}`: `field` is "query", "candidates", "key" or null; `line` the candidate, from 0. */
 export function explainProblem(problem) {
   const place = /^(documents|texts)(?:\[(\d+)\])?/.exec(problem.field ?? "");
-  const field = problem.kind === "unauthorized" ? "key" : place ? "candidates" : problem.field === "query" ? "query" : null;
+  const lacksKey = problem.kind === "unauthorized" || (problem.kind === "forbidden" && problem.scope);
+  const field = lacksKey ? "key" : place ? "candidates" : problem.field === "query" ? "query" : null;
   const name = `problem.${problem.kind}`;
   return {
     field,
