@@ -1,0 +1,1 @@
+"""The machine finerank runs on: processes and their limits."""
