@@ -52,6 +52,7 @@ class MissingExtra(FinerankError, ImportError):
 
     def __init__(self, what: str, extra: str) -> None:
         super().__init__(f"{what} needs an extra that is not installed: pip install 'finerank[{extra}]'")
+        self.what = what
         self.extra = extra
 
 

@@ -482,6 +482,11 @@ class RagSettings(_Options):
     embedder_key: str = field(default="", repr=False, metadata={"help": "the embedding endpoint's key"})
     passage_terms: int = _option(200, "longest passage: words, or characters of scripts without spaces")
     overlap_terms: int = _option(32, "terms that neighbouring passages share, at most")
+    ocr: str = _option(
+        "", "reads pages that are images: a command with {image} that prints the text, or module:function"
+    )
+    read_timeout_s: float = _option(120.0, "seconds that reading one PDF or office file, or OCR of one page, may take")
+    read_memory_mb: int = _option(1024, "megabytes of memory that reading one PDF or office file may take")
     generator_url: str = _option("", "an OpenAI-compatible endpoint, as http://localhost:11434/v1; empty: none")
     generator_model: str = _option("", "the model it shall use")
     generator_key: str = field(default="", repr=False, metadata={"help": "its key"})
@@ -492,13 +497,14 @@ class RagSettings(_Options):
 
     def __post_init__(self) -> None:
         at_least_one = ("recall", "light_top", "rerank_top", "prompt_top", "passage_terms", "generator_max_tokens")
-        self._check(overlap_terms=0, answer_cache_s=0, **dict.fromkeys(at_least_one, 1))
+        self._check(overlap_terms=0, answer_cache_s=0, read_memory_mb=128, **dict.fromkeys(at_least_one, 1))
         for name in ("threshold", "rule_score", "merge_overlap"):
             if not 0 <= getattr(self, name) <= 1:
                 raise InvalidSetting(f"{name}={getattr(self, name)}: must lie between 0 and 1", option=name)
-        timeout_s, template = self.generator_timeout_s, self.rewrite_template
-        if timeout_s <= 0:
-            raise InvalidSetting(f"generator_timeout_s={timeout_s}: must be more than 0", option="generator_timeout_s")
+        template = self.rewrite_template
+        for name in ("generator_timeout_s", "read_timeout_s"):
+            if (timeout_s := getattr(self, name)) <= 0:
+                raise InvalidSetting(f"{name}={timeout_s}: must be more than 0", option=name)
         if "{question}" not in template:
             raise InvalidSetting(f"rewrite_template={template!r}: must contain {{question}}", option="rewrite_template")
 

@@ -1,13 +1,15 @@
 """`finerank index`, `search`, `ask` and `evaluate --store` as a user meets them, on the default model."""
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
+from tests.text.pdfs import write_pdf
 from typer.testing import CliRunner, Result
 
 from finerank.cli import build_app
-from finerank.errors import FinerankError, StoreNotFound
+from finerank.errors import FinerankError, InvalidSetting, StoreNotFound
 
 DOCS = {
     "router.md": "# Router\n\nHold the reset button for ten seconds to reset the router's password.\n",
@@ -72,6 +74,28 @@ def test_metadata_in_any_script_is_found_again(tmp_path: Path):
     for condition, count in {"部门=法务": 4, "部门!=法务": 0, "部门=财务": 0}.items():
         found = run("search", QUESTION, "-s", tmp_path / "store", "--where", condition, "--json", "--gate", "keep")
         assert len(json.loads(found.stdout)["reranked"]) == count
+
+
+def test_index_names_pages_without_text_and_reads_them_by_ocr(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    docs = write_docs(tmp_path / "docs")
+    write_pdf(docs / "scan.pdf", ["Some text of the first page.", *[""] * 8], scans=range(1, 9))
+    result = run("index", docs, "-s", tmp_path / "store")
+    assert result.exit_code == 3
+    assert "scan.pdf: pages 2-9 of 9 without text; to read scans, set ocr" in " ".join(result.stderr.split())
+    assert "5 new, 0 changed, 0 unchanged, 0 removed, 8 pages without text; 5 passages written" in result.stdout
+    monkeypatch.setenv("FINERANK_RAG_OCR", f"{sys.executable} -c \"print('Read by OCR.')\" {{image}}")
+    result = run("index", docs, "-s", tmp_path / "store", "--json")
+    assert result.exit_code == 0
+    assert (json.loads(result.stdout)["changed"], json.loads(result.stdout)["unread_pages"]) == (1, 0)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("OCR", "no-such-program {image}"), ("READ_TIMEOUT_S", "0"), ("READ_MEMORY_MB", "1")]
+)
+def test_wrong_settings_of_reading_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, value: str):
+    monkeypatch.setenv(f"FINERANK_RAG_{name}", value)
+    with pytest.raises(InvalidSetting, match=f"{name.lower()}=.?{value.split()[0]}"):
+        run("index", write_docs(tmp_path / "docs"), "-s", tmp_path / "store")
 
 
 def test_search_shows_both_orders(store: Path):

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+from tests.text.pdfs import crafted_pdf, write_pdf
 
 from finerank.errors import InvalidSetting, StoreError, StoreLocked
 from finerank.retrieval import index as index_module
@@ -18,7 +19,9 @@ from finerank.retrieval.index import Cutting
 from finerank.retrieval.ledger import open_ledger
 from finerank.retrieval.store import Made, Store
 from finerank.scoring.model_files import EMBEDDED_DIR
+from finerank.system.sandbox import Limits
 from finerank.testing import TermsEmbedder
+from finerank.text.load import ReadOptions
 
 FILES = 6
 
@@ -99,6 +102,36 @@ def test_a_bad_file_is_reported_and_skipped_and_its_former_passages_stay(index_d
     assert tuple(reported) == done.problems
     assert sources(tmp_path / "store")["zh.txt"] == 1
     assert Store.open(tmp_path / "store").matching("good line", 1)
+
+
+def test_pages_without_text_are_counted_and_ocr_reads_the_file_again(index_docs, docs: Path, tmp_path: Path):
+    write_pdf(docs / "scan.pdf", ["The warranty lasts two years.", *[""] * 3], scans=[1, 2, 3])
+    done = index_docs()
+    assert (done.unread_pages, done.skipped) == (3, 0)
+    assert "scan.pdf: pages 2-4 of 4 without text" in done.problems[0]
+    assert index_docs().unchanged == FILES + 1
+    reading = ReadOptions(ocr=lambda image: f"The lamp of {image.stem} blinks.")
+    done = index_docs(cutting=Cutting(reading=reading))
+    assert (done.changed, done.unchanged, done.unread_pages, done.problems) == (1, FILES, 0, ())
+    (found, *_) = Store.open(tmp_path / "store").matching("lamp page-3 blinks", 1)
+    assert "The lamp of page-3 blinks." in found.document.text
+
+
+def test_a_pdf_read_by_an_older_version_is_read_again(index_docs, docs: Path, monkeypatch: pytest.MonkeyPatch):
+    write_pdf(docs / "a.pdf", ["The warranty lasts two years."])
+    monkeypatch.setattr("finerank.text.load.PDF_VERSION", 1)
+    index_docs()
+    monkeypatch.undo()
+    assert (index_docs().changed, index_docs().unchanged) == (1, FILES + 1)
+
+
+def test_a_crafted_file_is_skipped_and_the_others_are_indexed(index_docs, docs: Path):
+    crafted_pdf(docs / "a.pdf")
+    (docs / "b.docx").write_bytes(b"PK\3\4 nothing")
+    write_pdf(docs / "c.pdf", ["The warranty lasts two years."])
+    done = index_docs(cutting=Cutting(reading=ReadOptions(Limits(timeout_s=1.0, memory_mb=256))))
+    assert (done.skipped, done.added) == (2, FILES + 1)
+    assert [problem.rpartition("/")[2][:6] for problem in done.problems] == ["a.pdf:", "b.docx"]
 
 
 def test_a_file_unreadable_in_its_middle_leaves_nothing_behind(

@@ -23,34 +23,6 @@ def write(path: Path, content: str | bytes) -> Path:
     return path
 
 
-def write_pdf(path: Path, pages: list[str], **options: str) -> Path:
-    """A PDF by pypdf with these words, in Helvetica."""
-    from pypdf import PdfWriter
-    from pypdf.generic import DecodedStreamObject, DictionaryObject, NameObject
-
-    writer = PdfWriter()
-    font = DictionaryObject(
-        {
-            NameObject(k): NameObject(v)
-            for k, v in {"/Type": "/Font", "/Subtype": "/Type1", "/BaseFont": "/Helvetica"}.items()
-        }
-    )
-    for text in pages:
-        page = writer.add_blank_page(595, 842)
-        stream = DecodedStreamObject()
-        lines = "".join(f"({line}) Tj T* " for line in text.split("\n"))
-        stream.set_data(f"BT /F1 12 Tf 14 TL 50 780 Td {lines} ET".encode())
-        page[NameObject("/Contents")] = writer._add_object(stream)
-        page[NameObject("/Resources")] = DictionaryObject(
-            {NameObject("/Font"): DictionaryObject({NameObject("/F1"): writer._add_object(font)})}
-        )
-    writer.add_metadata({"/Title": "Manual", "/CreationDate": "D:20240131120000Z"})
-    if "password" in options:
-        writer.encrypt(options["password"], algorithm="RC4-128")
-    writer.write(path)
-    return path
-
-
 def test_markdown_keeps_its_headings_and_front_matter(tmp_path: Path):
     text = "---\ntitle: Router\ndate: 2024-01-31\nlang: en\n---\n# Set up\nPlug it in.\n## Reset\nHold it.\n"
     [document], _ = load(write(tmp_path / "a.md", text))
@@ -112,23 +84,6 @@ def test_html_is_cleaned_and_its_offsets_lie_in_the_source(tmp_path: Path):
 def test_chapters_of_plain_text_part_its_passages(tmp_path: Path, text: str, parts: list[str]):
     [document], _ = load(write(tmp_path / "a.txt", text))
     assert list(dict.fromkeys(each.heading for each in passages(document, 30, 0))) == parts
-
-
-def test_a_pdf_has_pages_and_running_text(tmp_path: Path):
-    pages = [f"Acme manual\nThe reset but-\nton of part {n} is behind\nthe lamp.\n{n}" for n in range(1, 5)]
-    [document], _ = load(write_pdf(tmp_path / "a.pdf", pages))
-    assert document.title == "Manual"
-    assert document.date == datetime(2024, 1, 31, 12, tzinfo=UTC)
-    cut = list(passages(document, 40, 0))
-    assert [each.page for each in cut] == [1, 2, 3, 4]
-    assert cut[1].text == "The reset button of part 2 is behind the lamp."
-
-
-def test_a_passage_is_of_the_page_that_most_of_it_is_on(tmp_path: Path):
-    pages = ["Acme manual", "The reset button is behind the lamp. Hold it for ten seconds.", "Keep it dry. " * 8]
-    [document], _ = load(write_pdf(tmp_path / "a.pdf", pages))
-    cut = list(passages(document, 40, 0))
-    assert [(each.page, each.text[:11]) for each in cut] == [(2, "Acme manual"), (3, "Keep it dry")]
 
 
 def test_a_docx_has_headings_and_tables(tmp_path: Path):
@@ -203,14 +158,6 @@ def test_other_encodings_are_told(encoding: str):
 def test_a_bad_file_says_so(tmp_path: Path, name: str, content: bytes, complaint: str):
     with pytest.raises(UnreadableFile, match=complaint):
         load(write(tmp_path / name, content))
-
-
-def test_an_encrypted_pdf_and_one_without_text_say_what_to_do(tmp_path: Path):
-    with pytest.raises(UnreadableFile, match=r"encrypted.*qpdf"):
-        load(write_pdf(tmp_path / "a.pdf", ["secret"], password="x"))
-    with pytest.raises(UnreadableFile, match=r"scan.*ocrmypdf"):
-        load(write_pdf(tmp_path / "b.pdf", [""]))
-    assert load(write_pdf(tmp_path / "c.pdf", ["open"], password=""))[0]
 
 
 def test_folders_are_walked_in_order_and_hidden_files_passed_over(tmp_path: Path):

@@ -1,6 +1,5 @@
 """`finerank index`: folders of documents into a store that `search` and `ask` read."""
 
-import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
@@ -41,20 +40,24 @@ def index(
     """Index DOCS into a store, or bring the store up to date: only what changed is read again.
 
     Stopped or killed, it leaves a store that works, and goes on from there the next time. Exit code 3: some files
-    could not be read, or some of DOCS are missing; what was indexed of them stays.
+    or pages could not be read, or some of DOCS are missing; what was indexed of them stays.
     """
     from finerank.rag.open import open_embedder
     from finerank.retrieval.index import Cutting
     from finerank.retrieval.index import index as index_files
     from finerank.retrieval.index import prune as prune_files
+    from finerank.system.sandbox import Limits
+    from finerank.text.load import ReadOptions
+    from finerank.text.ocr import open_ocr
 
     settings = RagSettings.load(
         embedder=embedder, embedder_model=embedder_model, passage_terms=passage_terms, overlap_terms=overlap_terms
     )
-    logging.getLogger("pypdf").setLevel(logging.CRITICAL)  # a damaged file is reported by us
     given = dict(_pair(text) for text in metadata or [])
     loaded, made = open_embedder(settings)
-    cutting = Cutting(settings.passage_terms, settings.overlap_terms)
+    limits = Limits(settings.read_timeout_s, settings.read_memory_mb)
+    reading = ReadOptions(limits, open_ocr(settings.ocr, settings.read_timeout_s))
+    cutting = Cutting(settings.passage_terms, settings.overlap_terms, reading)
     pruned = prune_files(docs, store) if prune else 0
     with _progress() as (progress, report):
         docs = [path for path in docs if path.exists()] if prune else docs
@@ -64,7 +67,7 @@ def index(
         print_json(asdict(done), [asdict(done)], as_lines=False)
     else:
         Console().print(Text(summary(done, store)), soft_wrap=True)
-    if done.skipped:
+    if done.skipped or done.unread_pages:
         raise typer.Exit(3)
 
 
@@ -72,8 +75,9 @@ def summary(done: "Indexed", store: Path) -> str:
     """What became of the files, in a line or two."""
     parts = [f"{done.added} new", f"{done.changed} changed", f"{done.unchanged} unchanged", f"{done.removed} removed"]
     skipped = f", {done.skipped} skipped" if done.skipped else ""
+    unread = f", {done.unread_pages} pages without text" if done.unread_pages else ""
     return (
-        f"{', '.join(parts)}{skipped}; {done.passages} passages written\n"
+        f"{', '.join(parts)}{skipped}{unread}; {done.passages} passages written\n"
         f"{store}: {done.total_passages} passages of {done.total_files} files"
     )
 

@@ -19,7 +19,7 @@ from finerank.retrieval.missing import FAULTS, find_lost, find_missing, is_moved
 from finerank.retrieval.store import PLACE, Made, Store, StoredPassage, limit_writing
 from finerank.scoring.allocator import return_large_blocks
 from finerank.scoring.encode import encodable
-from finerank.text.load import LoadedDocument, Report, find_files, load_file, parse_date
+from finerank.text.load import LoadedDocument, ReadOptions, Report, find_files, load_file, parse_date, reading_version
 from finerank.text.passages import passages
 
 BATCH_PASSAGES = 1024
@@ -37,10 +37,11 @@ Progress = Callable[[int, int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class Cutting:
-    """How documents are cut: terms of a passage, terms that neighbours share."""
+    """How documents are read, and how they are cut: terms of a passage, terms that neighbours share."""
 
     max_terms: int = 200
     overlap_terms: int = 32
+    reading: ReadOptions = field(default=ReadOptions(), repr=False)  # not in the digest: limits change no text
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +57,8 @@ class Indexed:
     total_files: int
     total_passages: int
     problems: tuple[str, ...] = ()
+    unread_pages: int = 0
+    """Pages of PDFs that show something but hold no text, such as scans."""
 
 
 @dataclass(slots=True)
@@ -67,6 +70,7 @@ class _Counts:
     skipped: int = 0
     passages: int = 0
     bytes_read: int = 0
+    unread_pages: int = 0
     problems: list[str] = field(default_factory=list)
 
 
@@ -168,7 +172,7 @@ class _Run:
             files, total = self._ledger.totals()
         return Indexed(
             counts.added, counts.changed, counts.unchanged, counts.removed, counts.skipped, counts.passages,
-            files, total, tuple(counts.problems),
+            files, total, tuple(counts.problems), counts.unread_pages,
         )  # fmt: skip
 
     def _open(self) -> Store:
@@ -212,7 +216,8 @@ class _Run:
     def _read(self, path: Path, source: str, digest: str, read_before: int) -> None:
         number = 0
         edition = f"{digest}.{token_hex(4)}"  # tells these rows from older ones, of the same content too
-        for document in load_file(path, self._problem):
+        for document in load_file(path, self._problem, self._cutting.reading):
+            self._counts.unread_pages += len(document.unread_pages)
             for passage in passages(document, self._cutting.max_terms, self._cutting.overlap_terms):
                 self._waiting.append(
                     StoredPassage(
@@ -284,6 +289,7 @@ class _Run:
     def _digest(self, path: Path) -> str:
         """The hash of the content, and of all else that its passages are made from."""
         state = hashlib.blake2b(repr((self._cutting, sorted(self._metadata.items()))).encode(), digest_size=16)
+        state.update(reading_version(path, self._cutting.reading).encode())
         try:
             with path.open("rb") as file:
                 while block := file.read(1 << 20):

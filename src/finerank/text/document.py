@@ -19,6 +19,7 @@ class LoadedDocument:
     `key` tells the records of one file apart and is empty for the only one. `breaks` are offsets where a passage must
     begin anew, `pages` where each page begins (page 1 first). Offsets are into `text`; `original` says where they lie
     in the file's own text, if that is another. `body`: where the text proper begins. `done`: bytes of the file read.
+    `unread_pages`: pages (from 1) that show something but hold no text, such as scans.
     """
 
     text: str
@@ -32,6 +33,7 @@ class LoadedDocument:
     body: int = 0
     line: int | None = None
     done: int = 0
+    unread_pages: tuple[int, ...] = ()
 
     @property
     def breaks(self) -> list[int]:

@@ -8,16 +8,22 @@ import csv
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from io import StringIO
 from pathlib import Path
 from typing import Any, TextIO
 
 from finerank.errors import MissingExtra, UnreadableFile
-from finerank.text.clean import strip_html, unwrap_pages
+from finerank.system.sandbox import Limits
+from finerank.text.clean import strip_html
 from finerank.text.document import LoadedDocument as LoadedDocument
 from finerank.text.document import Report as Report
 from finerank.text.headings import Heading, chapter_headings, html_headings, markdown_headings
+from finerank.text.isolated import read_isolated
+from finerank.text.ocr import Ocr, ocr_pages
+from finerank.text.page_ranges import page_ranges
+from finerank.text.pdf import PDF_VERSION, read_pdf
 
 TEXT_FIELDS = ("text", "content", "contents", "body", "passage")
 """The field of a record that is its text: the first of these it has."""
@@ -32,18 +38,59 @@ _FRONT_MATTER = re.compile(r"\A---\r?\n(.*?)\r?\n(?:---|\.\.\.)[ \t]*(?:\r?\n|\Z
 _PLAIN_FIELD = re.compile(r"^([A-Za-z][\w-]*):[ \t]+(\S.*)$", re.MULTILINE)
 
 
-def load_file(path: Path, report: Report) -> Iterator[LoadedDocument]:
+@dataclass(frozen=True, slots=True)
+class ReadOptions:
+    """How files are read: what one file may cost, and what reads pages that are images."""
+
+    limits: Limits = Limits()
+    ocr: Ocr | None = None
+
+
+def load_file(path: Path, report: Report, options: ReadOptions | None = None) -> Iterator[LoadedDocument]:
     """The documents of a file, by its suffix; those of CSV and JSON lines one at a time.
 
-    Raises `UnreadableFile` naming the file and the remedy, `MissingExtra` where a library is missing.
+    Binary formats are read in a child process within `options.limits`. Raises `UnreadableFile` naming the file and the
+    remedy, `MissingExtra` where a library is missing.
     """
-    read = READERS.get(path.suffix.lower())
+    suffix = path.suffix.lower()
+    read = READERS.get(suffix)
+    options = options or ReadOptions()
     if read is None:
         raise UnreadableFile(f"{path}: of a kind finerank does not read; it reads {', '.join(READERS)}")
     try:
-        yield from read(path, report)
+        if suffix == ".pdf":
+            yield from _load_pdf(path, report, options)
+        elif suffix in ISOLATED:
+            yield from read_isolated(read, path, report, options.limits)
+        else:
+            yield from read(path, report)
     except OSError as error:
         raise UnreadableFile(f"{path}: {error.strerror or error}") from error
+
+
+def reading_version(path: Path, options: ReadOptions | None = None) -> str:
+    """What else than its content decides what is read of a file: when it changes, the file is read again."""
+    if path.suffix.lower() != ".pdf":
+        return ""
+    return f"pdf {PDF_VERSION}{' ocr' if options and options.ocr else ''}"
+
+
+def _load_pdf(path: Path, report: Report, options: ReadOptions) -> Iterator[LoadedDocument]:
+    """The document of a PDF, pages that are images read by OCR if there is one; the other such pages are reported."""
+    problems: list[str] = []
+    (document,) = read_isolated(read_pdf, path, problems.append, options.limits)
+    if document.unread_pages and options.ocr:
+        texts = ocr_pages(path, document.unread_pages, options.ocr, report, options.limits)
+        problems.clear()
+        (document,) = read_isolated(read_pdf, path, problems.append, options.limits, texts)
+    for problem in problems:
+        report(problem)
+    fix = "" if options.ocr else '; to read scans, set ocr, as in ocr = "tesseract {image} -", or run ocrmypdf first'
+    if not document.text:
+        raise UnreadableFile(f"{path}: holds no text{fix}")
+    if document.unread_pages:
+        report(f"{path}: {page_ranges(document.unread_pages)} of {len(document.pages)} without text{fix}")
+    yield document
 
 
 def decode(content: bytes, name: str, report: Report) -> str:
@@ -108,38 +155,6 @@ def _read_html(path: Path, report: Report) -> Iterator[LoadedDocument]:
         metadata={"lang": language[1]} if language else {},
         original=clean,
     )
-
-
-def _read_pdf(path: Path, report: Report) -> Iterator[LoadedDocument]:
-    try:
-        import pypdf
-    except ImportError as error:
-        raise MissingExtra("reading PDF", "rag") from error
-    try:
-        reader = pypdf.PdfReader(path)
-        if reader.is_encrypted and not reader.decrypt(""):
-            raise UnreadableFile(f"{path}: is encrypted; take its password away first, as with qpdf --decrypt")
-        pages = unwrap_pages([page.extract_text() for page in reader.pages])
-        title, date = _pdf_title(reader), _pdf_date(reader)
-    except (UnreadableFile, OSError):
-        raise
-    except Exception as error:  # a damaged file makes pypdf raise whatever its parser meets
-        raise UnreadableFile(f"{path}: not readable as PDF ({type(error).__name__}: {error})") from error
-    if not any(pages):
-        raise UnreadableFile(f"{path}: holds no text; if it is a scan, recognise its text first, as with ocrmypdf")
-    starts = [sum(len(page) + 2 for page in pages[:number]) for number in range(len(pages))]
-    yield LoadedDocument("\n\n".join(pages), title=title, pages=tuple(starts), date=date)
-
-
-def _pdf_title(reader: Any) -> str:  # noqa: ANN401 - pypdf is loaded late
-    return str(reader.metadata.title or "").strip() if reader.metadata else ""
-
-
-def _pdf_date(reader: Any) -> datetime | None:  # noqa: ANN401 - pypdf is loaded late
-    try:
-        return parse_date(reader.metadata.modification_date or reader.metadata.creation_date)
-    except (AttributeError, ValueError):
-        return None
 
 
 def _read_docx(path: Path, report: Report) -> Iterator[LoadedDocument]:
@@ -260,7 +275,7 @@ READERS: Mapping[str, Callable[[Path, Report], Iterator[LoadedDocument]]] = {
     ".html": _read_html,
     ".htm": _read_html,
     ".xhtml": _read_html,
-    ".pdf": _read_pdf,
+    ".pdf": read_pdf,
     ".docx": _read_docx,
     ".csv": _read_csv,
     ".tsv": _read_csv,
@@ -268,6 +283,9 @@ READERS: Mapping[str, Callable[[Path, Report], Iterator[LoadedDocument]]] = {
     ".ndjson": _read_json_lines,
 }
 """What reads a file, by its suffix."""
+
+ISOLATED = frozenset({".pdf", ".docx"})
+"""Formats whose parsers a crafted file may hang, crash or make exhaust the memory: they run in a child process."""
 
 
 def find_files(paths: Sequence[Path], report: Report, skip: Path | None = None) -> Iterator[Path]:
