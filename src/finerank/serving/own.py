@@ -30,7 +30,7 @@ from finerank.serving.rank import NATIVE, refuse
 from finerank.serving.reading import deadline, decode_json, off_loop, read_body, read_timeout, unless_hung_up
 from finerank.serving.request import Json, ModelInfo
 from finerank.serving.service import RerankService
-from finerank.serving.upload import pdf_passages
+from finerank.serving.upload import Uploads
 from finerank.settings import DEFAULT_MODEL, DEFAULT_MODEL_LANGUAGES
 from finerank.text.terms import bm25, term_spans, terms
 
@@ -51,6 +51,7 @@ class OwnApi:
         self._keys = keys
         self._started = time.monotonic()
         self._counters = ThreadPoolExecutor(1, thread_name_prefix="finerank-overlap")
+        self._uploads = Uploads(service.settings.max_body_mb * 10**6)
 
     def routes(self) -> list[Route]:
         post = {
@@ -136,7 +137,7 @@ class OwnApi:
             raise InvalidInput(
                 f"X-Filename: {name!r} does not end with .pdf; the text of other files needs no reading here"
             )
-        return JSONResponse({"passages": await asyncio.to_thread(pdf_passages, request.state.body)})
+        return JSONResponse(await self._uploads.read_pdf(request.state.body))
 
     async def _no_store(self, request: Request) -> Response:
         raise NotFound("/finerank/v1/ask: this server has no store to answer from; start it with --store")
