@@ -8,19 +8,16 @@ import csv
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from io import StringIO
 from pathlib import Path
 from typing import Any, TextIO
 
 from finerank.errors import MissingExtra, UnreadableFile
-from finerank.ranking import Span
-from finerank.text.clean import CleanText, strip_html, unwrap_pages
+from finerank.text.clean import strip_html, unwrap_pages
+from finerank.text.document import LoadedDocument as LoadedDocument
+from finerank.text.document import Report as Report
 from finerank.text.headings import Heading, chapter_headings, html_headings, markdown_headings
-
-Report = Callable[[str], None]
-"""Takes in words what was wrong with a part of a file."""
 
 TEXT_FIELDS = ("text", "content", "contents", "body", "passage")
 """The field of a record that is its text: the first of these it has."""
@@ -33,36 +30,6 @@ _TITLE = re.compile(r"<title\b[^<>]*>(.{0,1000}?)</title", re.IGNORECASE | re.DO
 _LANGUAGE = re.compile(r"<html\b[^<>]*\blang\s*=\s*[\"']?([A-Za-z-]+)", re.IGNORECASE)
 _FRONT_MATTER = re.compile(r"\A---\r?\n(.*?)\r?\n(?:---|\.\.\.)[ \t]*(?:\r?\n|\Z)", re.DOTALL)
 _PLAIN_FIELD = re.compile(r"^([A-Za-z][\w-]*):[ \t]+(\S.*)$", re.MULTILINE)
-
-
-@dataclass(frozen=True, slots=True)
-class LoadedDocument:
-    """A document of a file.
-
-    `key` tells the records of one file apart and is empty for the only one. `breaks` are offsets where a passage must
-    begin anew, `pages` where each page begins (page 1 first). Offsets are into `text`; `original` says where they lie
-    in the file's own text, if that is another. `body`: where the text proper begins. `done`: bytes of the file read.
-    """
-
-    text: str
-    key: str = ""
-    title: str = ""
-    headings: tuple[Heading, ...] = ()
-    pages: tuple[int, ...] = ()
-    date: datetime | None = None
-    metadata: Mapping[str, object] = field(default_factory=dict)
-    original: CleanText | None = None
-    body: int = 0
-    line: int | None = None
-    done: int = 0
-
-    @property
-    def breaks(self) -> list[int]:
-        return [*(heading.start for heading in self.headings), *self.pages]
-
-    def original_span(self, span: Span) -> Span:
-        """A span of `text` as a span of the file's own text."""
-        return self.original.original_span(span) if self.original else span
 
 
 def load_file(path: Path, report: Report) -> Iterator[LoadedDocument]:
