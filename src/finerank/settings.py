@@ -482,6 +482,7 @@ class RagSettings(_Options):
     embedder_key: str = field(default="", repr=False, metadata={"help": "the embedding endpoint's key"})
     passage_terms: int = _option(200, "longest passage: words, or characters of scripts without spaces")
     overlap_terms: int = _option(32, "terms that neighbouring passages share, at most")
+    boilerplate: bool = _option(False, "keep navigation, footers, banners and hidden text of HTML")
     generator_url: str = _option("", "an OpenAI-compatible endpoint, as http://localhost:11434/v1; empty: none")
     generator_model: str = _option("", "the model it shall use")
     generator_key: str = field(default="", repr=False, metadata={"help": "its key"})

@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 
 
 def index(
-    docs: Annotated[list[Path], typer.Argument(help="files and folders: text, Markdown, HTML, PDF, DOCX, CSV, JSONL")],
+    docs: Annotated[
+        list[Path], typer.Argument(help="files and folders: text, HTML, PDF, Office files, tables, mail ...")
+    ],
     store: options.StoreFolder,
     metadata: Annotated[
         list[str] | None, typer.Option(help="name=value, kept with every passage; may be given again")
@@ -36,6 +38,7 @@ def index(
     prune: Annotated[
         bool, typer.Option("--prune", help="take out what was indexed from DOCS that are missing or empty now")
     ] = False,
+    boilerplate: options.Boilerplate = None,
     as_json: options.AsJson = False,
 ) -> None:
     """Index DOCS into a store, or bring the store up to date: only what changed is read again.
@@ -49,12 +52,16 @@ def index(
     from finerank.retrieval.index import prune as prune_files
 
     settings = RagSettings.load(
-        embedder=embedder, embedder_model=embedder_model, passage_terms=passage_terms, overlap_terms=overlap_terms
+        embedder=embedder,
+        embedder_model=embedder_model,
+        passage_terms=passage_terms,
+        overlap_terms=overlap_terms,
+        boilerplate=boilerplate,
     )
     logging.getLogger("pypdf").setLevel(logging.CRITICAL)  # a damaged file is reported by us
     given = dict(_pair(text) for text in metadata or [])
     loaded, made = open_embedder(settings)
-    cutting = Cutting(settings.passage_terms, settings.overlap_terms)
+    cutting = Cutting(settings.passage_terms, settings.overlap_terms, settings.boilerplate)
     pruned = prune_files(docs, store) if prune else 0
     with _progress() as (progress, report):
         docs = [path for path in docs if path.exists()] if prune else docs

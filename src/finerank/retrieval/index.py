@@ -19,7 +19,7 @@ from finerank.retrieval.missing import FAULTS, find_lost, find_missing, is_moved
 from finerank.retrieval.store import PLACE, Made, Store, StoredPassage, limit_writing
 from finerank.scoring.allocator import return_large_blocks
 from finerank.scoring.encode import encodable
-from finerank.text.load import LoadedDocument, Report, find_files, load_file, parse_date
+from finerank.text.load import LoadedDocument, Report, find_files, load_file, parse_date, unsupported
 from finerank.text.passages import passages
 
 BATCH_PASSAGES = 1024
@@ -37,10 +37,12 @@ Progress = Callable[[int, int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class Cutting:
-    """How documents are cut: terms of a passage, terms that neighbours share."""
+    """How documents are cut: terms of a passage, terms that neighbours share; and whether the navigation, footers,
+    banners and hidden text of HTML are kept."""
 
     max_terms: int = 200
     overlap_terms: int = 32
+    boilerplate: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +153,7 @@ class _Run:
         self._waiting: list[StoredPassage] = []
         self._complete: list[Entry] = []  # files whose last passage is waiting
         self._seen: set[str] = set()
+        self._unread: set[Path] = set()  # files of kinds that are not read
 
     def __call__(self, paths: Sequence[Path]) -> Indexed:
         counts = self._counts
@@ -158,7 +161,7 @@ class _Run:
         with open_ledger(self._folder) as self._ledger:
             self._store = self._open()
             _match(self._ledger, self._store)
-            for path in find_files(paths, self._problem, self._folder):
+            for path in find_files(paths, self._problem, self._folder, self._skip):
                 self._file(path)
             self._flush()
             self._remove_missing(paths)
@@ -212,7 +215,7 @@ class _Run:
     def _read(self, path: Path, source: str, digest: str, read_before: int) -> None:
         number = 0
         edition = f"{digest}.{token_hex(4)}"  # tells these rows from older ones, of the same content too
-        for document in load_file(path, self._problem):
+        for document in load_file(path, self._problem, self._cutting.boilerplate):
             for passage in passages(document, self._cutting.max_terms, self._cutting.overlap_terms):
                 self._waiting.append(
                     StoredPassage(
@@ -279,7 +282,8 @@ class _Run:
         for root, count in kept.items():
             remedy = "" if root.fault == "unreadable" else ". If they are gone for good, index it again with --prune"
             self._problem(f"{root.given}: {FAULTS[root.fault]}; the {count} files indexed from it stay{remedy}")
-        self._counts.skipped += sum(root in kept or root.fault in ("missing", "unreadable") for root in roots)
+        lost = {root.given for root in roots if root in kept or root.fault in ("missing", "unreadable")}
+        self._counts.skipped += len(lost | self._unread)
 
     def _digest(self, path: Path) -> str:
         """The hash of the content, and of all else that its passages are made from."""
@@ -291,6 +295,10 @@ class _Run:
         except OSError as error:
             raise UnreadableFile(f"{path}: {error.strerror}") from error
         return state.hexdigest()
+
+    def _skip(self, path: Path) -> None:
+        self._problem(unsupported(path))
+        self._unread.add(path)
 
     def _problem(self, what: str) -> None:
         if len(self._counts.problems) < KEPT_PROBLEMS:

@@ -72,7 +72,9 @@ _LINKS_NAME = re.compile(
     r"(?:^|[\s_-])(?:nav|navi|navbar|navigation|menu|menubar|sidebar|sidenav|breadcrumbs?|toc|pagination|pager|prev|next"
     r"|related|share|social|footer|header|topbar|skip)(?:$|[\s_-])|sidebar|breadcrumb|navigation"
 )
-_FOOTER_NAME = re.compile(r"(?:^|\s)(?:(?:site|page|main|global|doc|docs|blog|app)[-_]?)?(?:footer|colophon)(?:$|\s)")
+_FOOTER_NAME = re.compile(
+    r"(?:^|\s)(?:(?:(?:site|page|main|global|doc|docs|blog|app)[-_]?)?(?:footer|colophon)|navheader|navfooter)(?:$|\s)"
+)
 _COOKIE_NAME = re.compile(
     r"(?:cookie|gdpr|ccpa|consent)s?[-_ ]?(?:banner|bar|box|consent|dialog|disclaimer|info|law|message|modal|notice"
     r"|notification|overlay|popup|prompt|wall|warning)|cookieconsent|onetrust|cookiebot|usercentrics|didomi|truste\b"

@@ -19,11 +19,16 @@ _STOP = re.compile(
 _LINE_BREAK = re.compile(r"\r\n?|[\n\v\f\x85\u2028\u2029]")
 _LAST_WORD = re.compile(r"[^\W\d_](?:[^\W\d_]|\.)*\Z")
 _TITLES = frozenset(
-    "mr mrs ms messrs dr prof st vs mme mlle sra dra hr fr e.g i.e z.b d.h u.a v.a bzw vgl ca cf approx evtl ggf".split()
+    "mr mrs ms messrs dr prof st vs mme mlle sra dra hr fr e.g i.e z.b d.h u.a v.a bzw vgl ca cf approx "
+    "evtl ggf".split()
 )
 """No sentence ends after these."""
-_BEFORE_NUMBERS = frozenset("no nos nr fig figs eq eqs sec ch chap vol vols p pp art abs tab ver para ref ext tel".split())
-_BEFORE_SMALL_LETTERS = frozenset("etc al inc ltd co corp jr sr dept est usw max min incl excl resp a.m p.m u.s u.k".split())
+_BEFORE_NUMBERS = frozenset(
+    "no nos nr fig figs eq eqs sec ch chap vol vols p pp art abs tab ver para ref ext tel".split()
+)
+_BEFORE_SMALL_LETTERS = frozenset(
+    "etc al inc ltd co corp jr sr dept est usw max min incl excl resp a.m p.m u.s u.k".split()
+)
 _ENUMERATOR = re.compile(r"[ \t>]*\(?(?:\d{1,3}|[A-Za-z]|[ivxIVX]{1,5})\Z")
 
 _FENCE = re.compile(r"[ \t>]*(```+|~~~+)")
