@@ -4,9 +4,12 @@
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from finerank.text.clean import strip_html
 from finerank.text.load import LoadedDocument, load_file
+from finerank.text.markup import Keep
 
 PARAGRAPH = "<p>Hold the reset button for ten seconds, until the light on the back blinks twice.</p>"
 TEXT = "Hold the reset button for ten seconds, until the light on the back blinks twice."
@@ -156,3 +159,57 @@ def test_no_markup_takes_more_than_linear_time(part: str):
     """Anything quadratic would not come back; nor would rows that repeat cells without end."""
     text = strip_html("<table>" + part * (100_000 // len(part)), "main").text
     assert len(text) < 1_000_000
+
+
+FRAGMENTS = [
+    *(
+        "<table>",
+        "</table>",
+        "<tr>",
+        "</tr>",
+        "<td>",
+        "<td rowspan=2>",
+        "<td colspan=3 rowspan=2>",
+        "</td>",
+        "<caption>",
+    ),
+    *(
+        "<pre>",
+        "</pre>",
+        "<p hidden>",
+        "</p>",
+        "<nav>",
+        "</nav>",
+        "<div style='display:none'>",
+        "</div>",
+        "<h1>",
+        "</h1>",
+    ),
+    *(
+        "<ul>",
+        "<li>",
+        "<br>",
+        "<b",
+        "<!--",
+        "-->",
+        "<a href=#x>",
+        "¶",
+        "</a>",
+        "<main>",
+        "</main>",
+        "<footer>",
+        "<svg>",
+    ),
+    *("a", "b c", "文", "\n", " ", "&amp;", "&nbsp;", '="', "'"),
+]
+
+
+@given(st.lists(st.sampled_from(FRAGMENTS), max_size=20).map("".join), st.sampled_from(["all", "visible", "main"]))
+@settings(deadline=None, max_examples=300)
+def test_every_character_keeps_its_place_and_not_all_of_a_text_is_dropped(html: str, keep: Keep):
+    clean = strip_html(html, keep)
+    assert len(clean.starts) == len(clean.ends) == len(clean.text)
+    assert list(clean.starts) == sorted(clean.starts)
+    for character, start, end in zip(clean.text, clean.starts, clean.ends, strict=True):
+        assert character.isspace() or start == end or html[start:end] == character or html[start] == "&"
+    assert bool(clean.text.strip()) == bool(strip_html(html, "all").text.strip())

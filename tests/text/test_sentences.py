@@ -5,6 +5,8 @@ import textwrap
 import time
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from finerank.text.sentences import join_lines, sentence_spans
 
@@ -116,3 +118,35 @@ def test_odd_runs_of_lines_take_no_more_than_linear_time(part: str):
     start = time.process_time()
     sentence_spans(part * (100_000 // len(part)))
     assert time.process_time() - start < 3
+
+
+PARTS = [
+    "Hold it",
+    "the button",
+    "。",
+    "重置",
+    ". ",
+    "\n",
+    "\n\n",
+    " ",
+    "- ",
+    "1. ",
+    "> ",
+    "```\n",
+    "|",
+    "No",
+    "e.g.",
+    ",",
+    "\r\n",
+    "==",
+]
+
+
+@given(st.lists(st.sampled_from(PARTS), max_size=20).map("".join))
+@settings(deadline=None, max_examples=300)
+def test_sentences_cover_the_text_in_order(text: str):
+    spans = sentence_spans(text)
+    places = [place for start, end in spans for place in range(start, end)]
+    assert places == sorted(set(places))
+    assert {place for place, character in enumerate(text) if not character.isspace()} <= set(places)
+    assert all(text[start:end] == text[start:end].strip() != "" for start, end in spans)

@@ -178,10 +178,12 @@ def parse(source: str) -> Markup:
         done = mark.end()
         tag = (mark["tag"] or "").lower()
         if mark["entity"]:
-            if html.unescape(mark[0]) == mark[0]:
+            character = html.unescape(mark[0])
+            if character == mark[0]:
                 done = mark.start()
                 continue
-            text, links = text + 1, links + bool(linked)
+            if not character.isspace():
+                text, links = text + 1, links + bool(linked)
         elif tag and not mark["ended"]:
             done = mark.start()
             for entity in _ENTITY.finditer(mark[0]):

@@ -155,6 +155,7 @@ class _Renderer:
 
     def _flush(self, place: int) -> None:
         """Write what was to go before a word."""
+        place = self._space[0][1] if self._space else place
         if (self._pending == "\n" or (self._pending and not self._bars)) and self._characters:
             self._append(self._pending, place, place)
         self._insert(_BAR * self._bars, place)
@@ -173,6 +174,7 @@ class _Renderer:
 
     def _begin_cell(self, rows: "_Rows", element: Element) -> None:
         self._end_cell(rows)
+        self._space = []
         if not rows.in_row:
             self._pending = "\n"
             rows.begin(len(self._characters))
@@ -217,7 +219,7 @@ class _Renderer:
             if len(self._characters) > rows.start:
                 self._insert(_BAR * self._bars, place)
             rows.in_row = False
-        self._bars = 0
+        self._bars, self._space = 0, []
         self._pending = "\n"
 
     def _insert(self, text: str, place: int) -> None:
