@@ -28,6 +28,17 @@ def test_the_sentence_and_words_of_the_query_carry_the_score() -> None:
     check_offsets(explanation, MANUAL)
 
 
+def test_wrapped_lines_are_explained_as_one_sentence() -> None:
+    text = "The lamp is green. Hold the reset\nbutton for ten seconds.\nThe box is heavy."
+    explanation = stub_reranker().explain("reset button", text)
+    assert [piece.text for piece in explanation.sentences] == [
+        "The lamp is green.",
+        "Hold the reset\nbutton for ten seconds.",
+        "The box is heavy.",
+    ]
+    check_offsets(explanation, text)
+
+
 def test_faithfulness_compares_the_best_sentence_with_another() -> None:
     drops = {"One.": 1.0, "Two.": 5.0, "Three.": 3.0}
     text = " ".join(drops)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Self
 
 from finerank.ranking import Span
-from finerank.text.chunk import sentence_spans
+from finerank.text.sentences import sentence_spans
 
 ScoreTexts = Callable[[Sequence[str]], Sequence[float]]
 """Passages to logits, for one query."""

@@ -487,6 +487,7 @@ class RagSettings(_Options):
     )
     read_timeout_s: float = _option(120.0, "seconds that reading one PDF or office file, or OCR of one page, may take")
     read_memory_mb: int = _option(1024, "megabytes of memory that reading one PDF or office file may take")
+    boilerplate: bool = _option(False, "keep navigation, footers, banners and hidden text of HTML")
     generator_url: str = _option("", "an OpenAI-compatible endpoint, as http://localhost:11434/v1; empty: none")
     generator_model: str = _option("", "the model it shall use")
     generator_key: str = field(default="", repr=False, metadata={"help": "its key"})

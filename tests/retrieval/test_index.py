@@ -134,6 +134,29 @@ def test_a_crafted_file_is_skipped_and_the_others_are_indexed(index_docs, docs: 
     assert [problem.rpartition("/")[2][:6] for problem in done.problems] == ["a.pdf:", "b.docx"]
 
 
+def test_every_file_of_a_kind_that_is_not_read_is_named_and_counted(index_docs, tmp_path: Path):
+    folder = tmp_path / "mixed"
+    (folder / "sub").mkdir(parents=True)
+    (folder / "a.md").write_text("Hold the reset button.")
+    for name in ("photo.png", "sub/old.doc", "sub/x.zip", ".hidden.png"):
+        (folder / name).write_bytes(b"x")
+    done = index_docs([folder])
+    assert (done.added, done.skipped) == (1, 3)
+    named = " ".join(done.problems)
+    assert all(name in named for name in ("photo.png", "old.doc", "x.zip"))
+    assert "save it as .docx" in named
+    assert ".hidden" not in named
+
+
+def test_boilerplate_of_pages_is_kept_if_asked_for_and_that_is_a_change(index_docs, tmp_path: Path):
+    page = tmp_path / "pages" / "a.html"
+    page.parent.mkdir()
+    page.write_text("<nav><a href=/>Home</a></nav><main><p>Hold the reset button for ten seconds.</p></main>")
+    assert index_docs([page.parent]).added == 1
+    assert index_docs([page.parent], cutting=Cutting(reading=ReadOptions(boilerplate=True))).changed == 1
+    assert index_docs([page.parent], cutting=Cutting(reading=ReadOptions(boilerplate=True))).unchanged == 1
+
+
 def test_a_file_unreadable_in_its_middle_leaves_nothing_behind(
     index_docs, docs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):

@@ -77,6 +77,14 @@ def test_text_that_fits_is_one_passage() -> None:
     assert chunk_spans(" A one. B two. ", count_words, 4, overlap=2) == [(1, 14)]
 
 
+def test_passages_do_not_end_where_a_line_is_wrapped() -> None:
+    text = "Hold the reset button on the back until the\nlight blinks. Then let it\ngo. Wait."
+    assert [text[start:end] for start, end in chunk_spans(text, count_words, 12)] == [
+        "Hold the reset button on the back until the\nlight blinks.",
+        "Then let it\ngo. Wait.",
+    ]
+
+
 def test_a_sentence_too_long_is_cut_between_words() -> None:
     words = [f"word{number}" for number in range(200)]
     text = " ".join(words)

@@ -365,7 +365,7 @@ def test_a_damaged_page_is_named_and_the_others_are_read(tmp_path: Path):
 
 @pytest.mark.parametrize(
     ("limits", "fix"),
-    [(Limits(0.7, 4096), "read_timeout_s"), (Limits(60, 160), "read_memory_mb")],
+    [(Limits(2.0, 4096), "read_timeout_s"), (Limits(60, 160), "read_memory_mb")],
     ids=["time", "memory"],
 )
 def test_a_crafted_file_is_given_up(tmp_path: Path, limits: Limits, fix: str):

@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 
 
 def index(
-    docs: Annotated[list[Path], typer.Argument(help="files and folders: text, Markdown, HTML, PDF, DOCX, CSV, JSONL")],
+    docs: Annotated[
+        list[Path], typer.Argument(help="files and folders: text, HTML, PDF, Office files, tables, mail ...")
+    ],
     store: options.StoreFolder,
     metadata: Annotated[
         list[str] | None, typer.Option(help="name=value, kept with every passage; may be given again")
@@ -35,6 +37,7 @@ def index(
     prune: Annotated[
         bool, typer.Option("--prune", help="take out what was indexed from DOCS that are missing or empty now")
     ] = False,
+    boilerplate: options.Boilerplate = None,
     as_json: options.AsJson = False,
 ) -> None:
     """Index DOCS into a store, or bring the store up to date: only what changed is read again.
@@ -51,12 +54,16 @@ def index(
     from finerank.text.ocr import open_ocr
 
     settings = RagSettings.load(
-        embedder=embedder, embedder_model=embedder_model, passage_terms=passage_terms, overlap_terms=overlap_terms
+        embedder=embedder,
+        embedder_model=embedder_model,
+        passage_terms=passage_terms,
+        overlap_terms=overlap_terms,
+        boilerplate=boilerplate,
     )
     given = dict(_pair(text) for text in metadata or [])
     loaded, made = open_embedder(settings)
     limits = Limits(settings.read_timeout_s, settings.read_memory_mb)
-    reading = ReadOptions(limits, open_ocr(settings.ocr, settings.read_timeout_s))
+    reading = ReadOptions(limits, open_ocr(settings.ocr, settings.read_timeout_s), settings.boilerplate)
     cutting = Cutting(settings.passage_terms, settings.overlap_terms, reading)
     pruned = prune_files(docs, store) if prune else 0
     with _progress() as (progress, report):

@@ -64,6 +64,7 @@ EmbedderName = Annotated[str | None, flag("embedder", "--embedder", of=RagSettin
 EmbedderModel = Annotated[str | None, flag("embedder_model", of=RagSettings)]
 PassageTerms = Annotated[int | None, flag("passage_terms", of=RagSettings)]
 OverlapTerms = Annotated[int | None, flag("overlap_terms", of=RagSettings)]
+Boilerplate = Annotated[bool | None, flag("boilerplate", of=RagSettings)]
 AsJson = Annotated[bool, typer.Option("--json", help="print one JSON document")]
 AsJsonLines = Annotated[bool, typer.Option("--jsonl", help="print one JSON object a line")]
 

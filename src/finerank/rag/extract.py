@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from finerank.rag.results import FoundPassage
 from finerank.ranking import Document, Ranker
-from finerank.text.chunk import sentence_spans
+from finerank.text.sentences import join_lines, sentence_spans
 from finerank.text.terms import terms
 
 MAX_SENTENCES = 3
@@ -52,7 +52,7 @@ def _sentences(passages: Sequence[FoundPassage]) -> list[Extract]:
     for number, passage in enumerate(passages, start=1):
         text, heading = passage.document.text, str(passage.document.metadata.get("heading") or "")
         for start, end in sentence_spans(text):
-            sentence = " ".join(text[start:end].split())
+            sentence = join_lines(text[start:end])
             if len(terms(sentence)) >= _LEAST_TERMS and not sentence.startswith("#") and not _in(heading, sentence):
                 seen.setdefault(sentence, Extract(sentence, number))
     return list(seen.values())[:_JUDGED]

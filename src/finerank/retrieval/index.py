@@ -19,7 +19,16 @@ from finerank.retrieval.missing import FAULTS, find_lost, find_missing, is_moved
 from finerank.retrieval.store import PLACE, Made, Store, StoredPassage, limit_writing
 from finerank.scoring.allocator import return_large_blocks
 from finerank.scoring.encode import encodable
-from finerank.text.load import LoadedDocument, ReadOptions, Report, find_files, load_file, parse_date, reading_version
+from finerank.text.load import (
+    LoadedDocument,
+    ReadOptions,
+    Report,
+    find_files,
+    load_file,
+    parse_date,
+    reading_version,
+    unsupported,
+)
 from finerank.text.passages import passages
 
 BATCH_PASSAGES = 1024
@@ -155,6 +164,7 @@ class _Run:
         self._waiting: list[StoredPassage] = []
         self._complete: list[Entry] = []  # files whose last passage is waiting
         self._seen: set[str] = set()
+        self._unread: set[Path] = set()  # files of kinds that are not read
 
     def __call__(self, paths: Sequence[Path]) -> Indexed:
         counts = self._counts
@@ -162,7 +172,7 @@ class _Run:
         with open_ledger(self._folder) as self._ledger:
             self._store = self._open()
             _match(self._ledger, self._store)
-            for path in find_files(paths, self._problem, self._folder):
+            for path in find_files(paths, self._problem, self._folder, self._skip):
                 self._file(path)
             self._flush()
             self._remove_missing(paths)
@@ -284,7 +294,8 @@ class _Run:
         for root, count in kept.items():
             remedy = "" if root.fault == "unreadable" else ". If they are gone for good, index it again with --prune"
             self._problem(f"{root.given}: {FAULTS[root.fault]}; the {count} files indexed from it stay{remedy}")
-        self._counts.skipped += sum(root in kept or root.fault in ("missing", "unreadable") for root in roots)
+        lost = {root.given for root in roots if root in kept or root.fault in ("missing", "unreadable")}
+        self._counts.skipped += len(lost | self._unread)
 
     def _digest(self, path: Path) -> str:
         """The hash of the content, and of all else that its passages are made from."""
@@ -297,6 +308,10 @@ class _Run:
         except OSError as error:
             raise UnreadableFile(f"{path}: {error.strerror}") from error
         return state.hexdigest()
+
+    def _skip(self, path: Path) -> None:
+        self._problem(unsupported(path))
+        self._unread.add(path)
 
     def _problem(self, what: str) -> None:
         if len(self._counts.problems) < KEPT_PROBLEMS:

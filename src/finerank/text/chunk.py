@@ -3,37 +3,15 @@
 Knows nothing about tokenizers: the caller says how many tokens a piece of text has.
 """
 
-import re
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 from finerank.ranking import Span
+from finerank.text.sentences import sentence_spans as sentence_spans
+from finerank.text.sentences import strip_span
 
 CountTokens = Callable[[Sequence[str]], Sequence[int]]
 """Texts to the number of tokens of each."""
-
-_CLOSING = "\"'”’»）)」』】》〉\\]"
-_STOPS = ".!?؟۔।॥"
-# A sentence ends after full-width punctuation; after .!? and their like when a space follows, unless the full stop
-# belongs to an initial or a common abbreviation; or at a line break. No match begins past the second mark of a
-# run (an abbreviation may hold the first): else a run of n marks within a word would cost n² steps.
-_SENTENCE_END = re.compile(
-    rf"[。！？｡]+[{_CLOSING}]*"
-    rf"|(?<!\b[A-Z])(?<!\b(?:Mr|Ms|Dr|St|vs|Nr))(?<!\b(?:Mrs|e\.g|i\.e|z\.B))"
-    rf"(?<![{_STOPS}]{{2}})[{_STOPS}]+[{_CLOSING}]*(?=\s|$)"
-    r"|\n+"
-)
-
-
-def sentence_spans(text: str) -> list[Span]:
-    """The sentences of `text` as [start, end) offsets, without surrounding white space; empty ones are left out.
-
-    >>> [text[a:b] for text in ["重置路由器。按住按钮十秒！"] for a, b in sentence_spans(text)]
-    ['重置路由器。', '按住按钮十秒！']
-    """
-    ends = [match.end() for match in _SENTENCE_END.finditer(text)]
-    spans = (_strip(text, start, end) for start, end in zip([0, *ends], [*ends, len(text)], strict=True))
-    return [(start, end) for start, end in spans if start < end]
 
 
 def chunk_spans(text: str, count_tokens: CountTokens, max_tokens: int, overlap: int = 0) -> list[Span]:
@@ -101,15 +79,7 @@ def _parts(text: str, start: int, end: int, count: int) -> list[Span]:
     cuts = [start]
     while cuts[-1] + size < end:
         cut = cuts[-1] + size
-        before = max(text.rfind(space, cut - size // 2, cut) for space in " \t")
+        before = max(text.rfind(space, cut - size // 2, cut) for space in " \t\n")
         cuts.append(before if before > cuts[-1] else cut)
-    spans = (_strip(text, first, last) for first, last in zip(cuts, [*cuts[1:], end], strict=True))
+    spans = (strip_span(text, first, last) for first, last in zip(cuts, [*cuts[1:], end], strict=True))
     return [(first, last) for first, last in spans if first < last]
-
-
-def _strip(text: str, start: int, end: int) -> Span:
-    while start < end and text[start].isspace():
-        start += 1
-    while end > start and text[end - 1].isspace():
-        end -= 1
-    return start, end

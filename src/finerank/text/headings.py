@@ -1,11 +1,10 @@
-"""Where a text's headings are. Knows Markdown, HTML and the chapter lines of plain text."""
+"""Where a text's headings are. Knows Markdown, reStructuredText, Org mode and the chapter lines of plain text."""
 
 import re
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-
-from finerank.text.clean import CleanText, strip_html
+from unicodedata import east_asian_width
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,8 +19,16 @@ class Heading:
 _FENCE = re.compile(r"^ {0,3}(```+|~~~+)", re.MULTILINE)
 _ATX = re.compile(r"^ {0,3}(#{1,6})[ \t]+(\S.*)$", re.MULTILINE)
 _SETEXT = re.compile(r"^ {0,3}(\S[^\n]*)\n {0,3}(=+|-{3,})[ \t]*$", re.MULTILINE)
-# Bounded, since many headings that are never closed would cost the square of the text's length.
-_HTML = re.compile(r"<h([1-6])\b[^<>]*>(.{0,1000}?)</h\1\s*>", re.IGNORECASE | re.DOTALL)
+_RST = re.compile(
+    r"^(?:(?P<over>([=\-~^\"'`#*+_:.])\2{2,})[ \t]*\n)?(?P<title>[ \t]*\S[^\n]{0,200})\n"
+    r"(?P<under>([=\-~^\"'`#*+_:.])\5{2,})[ \t]*$",
+    re.MULTILINE,
+)
+_ORG = re.compile(
+    r"^(\*{1,9})[ \t]+(?:(?:TODO|DONE|NEXT|WAITING|CANCELLED)[ \t]+)?(?:\[#\w\][ \t]+)?"
+    r"(\S[^\n]*?)[ \t]*(?::[\w@#%:]+:)?[ \t]*$",
+    re.MULTILINE,
+)
 # Chapter lines: 第一章 总则, 第2節, บทที่ 3, Chapter 4.
 _NUMBER = "[\\d〇零一二三四五六七八九十百千]+"
 _CHAPTER = re.compile(
@@ -50,17 +57,30 @@ def markdown_headings(text: str) -> list[Heading]:
     return sorted((heading for heading in found if not in_code(heading)), key=lambda heading: heading.start)
 
 
-def html_headings(source: str, clean: CleanText) -> list[Heading]:
-    """<h1> to <h6> of an HTML source, at their places in its clean text."""
+def rst_headings(text: str) -> list[Heading]:
+    """Titles of reStructuredText; levels are given to the ways of underlining as they come.
+
+    >>> [(h.level, h.title) for h in rst_headings("=====\\nGuide\\n=====\\n\\nSet up\\n------\\n\\nReset\\n------\\n")]
+    [(1, 'Guide'), (2, 'Set up'), (2, 'Reset')]
+    """
     found = []
-    place = 0
-    for mark in _HTML.finditer(source):
-        title = " ".join(strip_html(mark[2]).text.split())
-        while place < len(clean.text) and clean.starts[place] < mark.start(2):
-            place += 1
-        if title and place < len(clean.text):
-            found.append(Heading(place, int(mark[1]), title))
+    levels: dict[str, int] = {}
+    for mark in _RST.finditer(text):
+        title = mark["title"].strip()
+        wide = sum(1 + (east_asian_width(each) in "WF") for each in title)
+        if len(mark["under"]) >= wide and (not mark["over"] or mark["over"] == mark["under"]):
+            style = mark["under"][0] + ("over" if mark["over"] else "")
+            found.append(Heading(mark.start(), levels.setdefault(style, len(levels) + 1), title))
     return found
+
+
+def org_headings(text: str) -> list[Heading]:
+    """Headlines of Org mode, without their TODO keywords and tags.
+
+    >>> [(h.level, h.title) for h in org_headings("* TODO [#A] Set up :home:\\n** Reset")]
+    [(1, 'Set up'), (2, 'Reset')]
+    """
+    return [Heading(mark.start(), len(mark[1]), mark[2].strip()) for mark in _ORG.finditer(text)]
 
 
 def chapter_headings(text: str) -> list[Heading]:

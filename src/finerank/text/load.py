@@ -1,7 +1,7 @@
-"""Files to documents: text, Markdown, HTML, PDF, DOCX, CSV and JSON lines. Knows nothing of passages and stores.
+"""Files to documents, each kind by its reader. Knows nothing of passages and stores.
 
-PDF and DOCX need the extra `rag`. A file that cannot be read is an `UnreadableFile`; a bad line of a good file is
-reported, and the rest is read.
+PDF and office files need the extra `rag`. A file that cannot be read is an `UnreadableFile`; a bad line of a good
+file is reported, and the rest is read.
 """
 
 import csv
@@ -9,21 +9,30 @@ import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from functools import partial
 from io import StringIO
 from pathlib import Path
 from typing import Any, TextIO
 
 from finerank.errors import MissingExtra, UnreadableFile
 from finerank.system.sandbox import Limits
-from finerank.text.clean import strip_html
+from finerank.text.dates import parse_date as parse_date
 from finerank.text.document import LoadedDocument as LoadedDocument
 from finerank.text.document import Report as Report
-from finerank.text.headings import Heading, chapter_headings, html_headings, markdown_headings
+from finerank.text.docx import read_docx
+from finerank.text.epub import read_epub
+from finerank.text.headings import chapter_headings, markdown_headings, org_headings, rst_headings
+from finerank.text.html import read_html
 from finerank.text.isolated import read_isolated
+from finerank.text.json_file import read_json
+from finerank.text.mail import read_mail
+from finerank.text.notebook import read_notebook
 from finerank.text.ocr import Ocr, ocr_pages
+from finerank.text.opendocument import read_opendocument
 from finerank.text.page_ranges import page_ranges
 from finerank.text.pdf import PDF_VERSION, read_pdf
+from finerank.text.pptx import read_pptx
+from finerank.text.xlsx import read_xlsx
 
 TEXT_FIELDS = ("text", "content", "contents", "body", "passage")
 """The field of a record that is its text: the first of these it has."""
@@ -32,18 +41,19 @@ ID_FIELDS = ("id", "_id")
 
 _CELL_CHARACTERS = 1 << 24
 _SNIFFED_BYTES = 1 << 16
-_TITLE = re.compile(r"<title\b[^<>]*>(.{0,1000}?)</title", re.IGNORECASE | re.DOTALL)
-_LANGUAGE = re.compile(r"<html\b[^<>]*\blang\s*=\s*[\"']?([A-Za-z-]+)", re.IGNORECASE)
 _FRONT_MATTER = re.compile(r"\A---\r?\n(.*?)\r?\n(?:---|\.\.\.)[ \t]*(?:\r?\n|\Z)", re.DOTALL)
+_ORG_FIELD = re.compile(r"^#\+(title|date):[ \t]*(\S.*)$", re.IGNORECASE | re.MULTILINE)
 _PLAIN_FIELD = re.compile(r"^([A-Za-z][\w-]*):[ \t]+(\S.*)$", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
 class ReadOptions:
-    """How files are read: what one file may cost, and what reads pages that are images."""
+    """How files are read: what one file may cost, what reads pages that are images, and whether boilerplate of HTML
+    (navigation, footers, banners, hidden text) is kept."""
 
     limits: Limits = Limits()
     ocr: Ocr | None = None
+    boilerplate: bool = False
 
 
 def load_file(path: Path, report: Report, options: ReadOptions | None = None) -> Iterator[LoadedDocument]:
@@ -56,7 +66,11 @@ def load_file(path: Path, report: Report, options: ReadOptions | None = None) ->
     read = READERS.get(suffix)
     options = options or ReadOptions()
     if read is None:
-        raise UnreadableFile(f"{path}: of a kind finerank does not read; it reads {', '.join(READERS)}")
+        raise UnreadableFile(f"{unsupported(path)}; it reads {', '.join(READERS)}")
+    if read is _read_html:
+        read = partial(_read_html, boilerplate=options.boilerplate)
+    elif read is _read_mail:
+        read = partial(_read_mail, options=options)
     try:
         if suffix == ".pdf":
             yield from _load_pdf(path, report, options)
@@ -70,9 +84,10 @@ def load_file(path: Path, report: Report, options: ReadOptions | None = None) ->
 
 def reading_version(path: Path, options: ReadOptions | None = None) -> str:
     """What else than its content decides what is read of a file: when it changes, the file is read again."""
-    if path.suffix.lower() != ".pdf":
-        return ""
-    return f"pdf {PDF_VERSION}{' ocr' if options and options.ocr else ''}"
+    options = options or ReadOptions()
+    if READERS.get(path.suffix.lower()) is _read_html:
+        return "boilerplate" if options.boilerplate else ""
+    return f"pdf {PDF_VERSION}{' ocr' if options.ocr else ''}" if path.suffix.lower() == ".pdf" else ""
 
 
 def _load_pdf(path: Path, report: Report, options: ReadOptions) -> Iterator[LoadedDocument]:
@@ -108,15 +123,6 @@ def decode(content: bytes, name: str, report: Report) -> str:
     return text.replace("\r\n", "\n")
 
 
-def parse_date(value: object) -> datetime | None:
-    """An ISO date or a time, as UTC; None for anything else."""
-    try:
-        date = value if isinstance(value, datetime) else datetime.fromisoformat(str(value))
-        return date.astimezone(UTC) if date.tzinfo else date.replace(tzinfo=UTC)
-    except (ValueError, OverflowError):  # the latter of a time in year 1 or 9999 that UTC puts in another
-        return None
-
-
 def _guessed(content: bytes, complaint: str, report: Report) -> str:
     try:
         from charset_normalizer import from_bytes
@@ -144,53 +150,30 @@ def _read_markdown(path: Path, report: Report) -> Iterator[LoadedDocument]:
     yield LoadedDocument(text, title=fields.pop("title", ""), headings=headings, date=date, metadata=fields, body=body)
 
 
-def _read_html(path: Path, report: Report) -> Iterator[LoadedDocument]:
-    source = decode(path.read_bytes(), str(path), report)
-    clean = strip_html(source)
-    title, language = _TITLE.search(source), _LANGUAGE.search(source)
-    yield LoadedDocument(
-        clean.text,
-        title=" ".join(strip_html(title[1]).text.split()) if title else "",
-        headings=tuple(html_headings(source, clean)),
-        metadata={"lang": language[1]} if language else {},
-        original=clean,
-    )
+def _read_html(path: Path, report: Report, boilerplate: bool = False) -> Iterator[LoadedDocument]:
+    yield from read_html(decode(path.read_bytes(), str(path), report), boilerplate)
 
 
-def _read_docx(path: Path, report: Report) -> Iterator[LoadedDocument]:
-    try:
-        import docx
-    except ImportError as error:
-        raise MissingExtra("reading DOCX", "rag") from error
-    try:
-        document = docx.Document(str(path))
-        blocks = list(_docx_blocks(document))
-        properties = document.core_properties
-        title, date = properties.title or "", properties.modified or properties.created
-    except OSError:
-        raise
-    except Exception as error:  # a damaged file makes python-docx raise whatever its parsers meet
-        raise UnreadableFile(f"{path}: not readable as DOCX ({type(error).__name__}: {error})") from error
-    headings, place = [], 0
-    for text, level in blocks:
-        if level:
-            headings.append(Heading(place, level, text))
-        place += len(text) + 1
-    text = "\n".join(text for text, _ in blocks)
-    yield LoadedDocument(text, title=title, headings=tuple(headings), date=parse_date(date) if date else None)
+def _read_rst(path: Path, report: Report) -> Iterator[LoadedDocument]:
+    text = decode(path.read_bytes(), str(path), report)
+    headings = rst_headings(text)
+    title = headings[0].title if headings and not text[: headings[0].start].strip() else ""
+    yield LoadedDocument(text, title=title, headings=tuple(headings))
 
 
-def _docx_blocks(document: Any) -> Iterator[tuple[str, int]]:  # noqa: ANN401 - python-docx is loaded late
-    """Paragraphs and table rows, each with its heading level, 0 for none."""
-    for block in document.iter_inner_content():
-        if hasattr(block, "rows"):
-            for row in block.rows:
-                cells = dict.fromkeys(cell.text.strip() for cell in row.cells)  # merged cells come again
-                yield " | ".join(cell for cell in cells if cell), 0
-        elif text := block.text.strip():
-            name = str(block.style.name if block.style else "")
-            number = re.fullmatch(r"Heading (\d)", name)
-            yield " ".join(text.split("\n")), int(number[1]) if number else int(name == "Title")
+def _read_org(path: Path, report: Report) -> Iterator[LoadedDocument]:
+    text = decode(path.read_bytes(), str(path), report)
+    fields = {name.lower(): value.strip() for name, value in _ORG_FIELD.findall(text)}
+    date = parse_date(fields["date"].strip("<>[]").partition(" ")[0]) if fields.get("date") else None
+    yield LoadedDocument(text, title=fields.get("title", ""), headings=tuple(org_headings(text)), date=date)
+
+
+def _read_json(path: Path, report: Report) -> Iterator[LoadedDocument]:
+    yield from read_json(decode(path.read_bytes(), str(path), report), path, report, _record)
+
+
+def _read_mail(path: Path, report: Report, options: ReadOptions | None = None) -> Iterator[LoadedDocument]:
+    yield from read_mail(path, report, partial(load_file, options=options))
 
 
 def _read_json_lines(path: Path, report: Report) -> Iterator[LoadedDocument]:
@@ -269,14 +252,22 @@ def _record(value: object, line: int, done: int) -> LoadedDocument:
 READERS: Mapping[str, Callable[[Path, Report], Iterator[LoadedDocument]]] = {
     ".txt": _read_text,
     ".text": _read_text,
-    ".rst": _read_text,
+    ".rst": _read_rst,
+    ".org": _read_org,
     ".md": _read_markdown,
     ".markdown": _read_markdown,
     ".html": _read_html,
     ".htm": _read_html,
     ".xhtml": _read_html,
     ".pdf": read_pdf,
-    ".docx": _read_docx,
+    **dict.fromkeys((".docx", ".docm", ".dotx"), read_docx),
+    **dict.fromkeys((".pptx", ".pptm", ".ppsx"), read_pptx),
+    **dict.fromkeys((".xlsx", ".xlsm"), read_xlsx),
+    **dict.fromkeys((".odt", ".ods", ".odp"), read_opendocument),
+    ".epub": read_epub,
+    ".eml": _read_mail,
+    ".ipynb": read_notebook,
+    ".json": _read_json,
     ".csv": _read_csv,
     ".tsv": _read_csv,
     ".jsonl": _read_json_lines,
@@ -284,36 +275,65 @@ READERS: Mapping[str, Callable[[Path, Report], Iterator[LoadedDocument]]] = {
 }
 """What reads a file, by its suffix."""
 
-ISOLATED = frozenset({".pdf", ".docx"})
+ISOLATED = frozenset(
+    {".pdf", ".docx", ".docm", ".dotx", ".pptx", ".pptm", ".ppsx", ".xlsx", ".xlsm", ".odt", ".ods", ".odp", ".epub"}
+)
 """Formats whose parsers a crafted file may hang, crash or make exhaust the memory: they run in a child process."""
 
+_CONVERTED = {
+    ".doc": ".docx",
+    ".dot": ".docx",
+    ".rtf": ".docx",
+    ".xls": ".xlsx",
+    ".xlsb": ".xlsx",
+    ".ppt": ".pptx",
+    ".pages": ".docx",
+}
+"""Kinds that are not read, and what to save them as."""
 
-def find_files(paths: Sequence[Path], report: Report, skip: Path | None = None) -> Iterator[Path]:
+_LITTER = ("~$", ".", "thumbs.db", "desktop.ini")
+"""How names of files begin that hold no documents: hidden ones, and what programs leave behind."""
+
+
+def unsupported(path: Path) -> str:
+    """Why a file of a kind that is not read is skipped, and what to do."""
+    suffix = path.suffix.lower()
+    if suffix in _CONVERTED:
+        return f"{path}: skipped: {suffix} is not read; save it as {_CONVERTED[suffix]}"
+    return f"{path}: skipped: of a kind finerank does not read"
+
+
+def find_files(
+    paths: Sequence[Path], report: Report, skip: Path | None = None, skipped: Callable[[Path], None] | None = None
+) -> Iterator[Path]:
     """The readable files at `paths`, those of folders too, sorted within each folder; hidden ones are passed over.
 
-    Everything under `skip` is passed over. What is not there, or named but not readable, is reported.
+    Everything under `skip` is passed over. What is not there is reported. Each file of a kind that is not read goes to
+    `skipped`; without it those that were named are reported.
     """
     for path in paths:
         if path.is_dir():
-            yield from _walk(path, report, skip.resolve() if skip else None)
+            yield from _walk(path, report, skip.resolve() if skip else None, skipped or (lambda _: None))
         elif not path.exists():
             report(f"{path}: no such file or folder")
         elif path.suffix.lower() not in READERS:
-            report(f"{path}: of a kind finerank does not read; it reads {', '.join(READERS)}")
+            skipped(path) if skipped else report(f"{unsupported(path)}; it reads {', '.join(READERS)}")
         else:
             yield path
 
 
-def _walk(folder: Path, report: Report, skip: Path | None) -> Iterator[Path]:
+def _walk(folder: Path, report: Report, skip: Path | None, skipped: Callable[[Path], None]) -> Iterator[Path]:
     try:
         inside = sorted(folder.iterdir())
     except OSError as error:
         report(f"{folder}: {error.strerror}")
         return
     for path in inside:
-        if path.name.startswith(".") or path.resolve() == skip:
+        if path.name.lower().startswith(_LITTER) or path.resolve() == skip:
             continue
         if path.is_dir() and not path.is_symlink():
-            yield from _walk(path, report, skip)
+            yield from _walk(path, report, skip, skipped)
         elif path.is_file() and path.suffix.lower() in READERS:
             yield path
+        elif path.is_file():
+            skipped(path)
