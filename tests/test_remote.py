@@ -171,8 +171,9 @@ def test_what_cannot_be_asked_is_not_sent(script: Script, remote: RemoteReranker
     assert len(remote.rank("q", [])) == 0
     with pytest.raises(InvalidInput, match=r"documents\[1\] is None"):
         remote.rank("q", ["d", None])
-    with pytest.raises(InvalidInput, match="query is empty"):
-        remote.rank(" ", ["d"])
+    for query in (" ", "\u200b", "\u00ad\u3164"):
+        with pytest.raises(InvalidInput, match="query is empty"):
+            remote.rank(query, ["d"])
     with pytest.raises(InvalidSetting, match="top_n=-1"):
         remote.rank("q", ["d"], top_n=-1)
     assert script.requests == []

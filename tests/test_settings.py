@@ -239,3 +239,72 @@ def test_cache_folder_follows_the_environment(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.delenv("FINERANK_CACHE_DIR")
     monkeypatch.setenv("XDG_CACHE_HOME", "/xdg")
     assert cache_dir() == Path("/xdg/finerank")
+
+
+@pytest.mark.parametrize(
+    ("given", "dtype"),
+    [
+        ("float32", "fp32"),
+        ("float16", "fp16"),
+        ("half", "fp16"),
+        ("bfloat16", "bf16"),
+        ("torch.bfloat16", "bf16"),
+        (np.float32, "fp32"),
+        (np.dtype("float16"), "fp16"),
+        (np.str_("fp32"), "fp32"),
+        (np.int8, "int8"),
+        ("auto", "auto"),
+    ],
+)
+def test_a_dtype_may_have_the_name_that_other_libraries_give_it(given: object, dtype: str) -> None:
+    assert Settings.load(dtype=given).dtype == dtype
+
+
+def test_torchs_own_dtypes_and_devices_are_understood(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    assert [
+        Settings.load(dtype=given).dtype for given in (torch.float32, torch.float16, torch.bfloat16, torch.int8)
+    ] == [*("fp32", "fp16", "bf16", "int8")]
+    devices = (torch.device("cpu"), torch.device("cuda", 1), torch.device("cuda"), "mps", 0, np.int64(2))
+    assert [Settings.load(device=given).device for given in devices] == [
+        "cpu",
+        "cuda:1",
+        "cuda",
+        "mps",
+        "cuda:0",
+        "cuda:2",
+    ]
+    monkeypatch.setenv("FINERANK_DTYPE", "bfloat16")
+    assert Settings.load().dtype == "bf16"
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"dtype": "float64"},
+        {"dtype": np.float64},
+        {"dtype": "32"},
+        {"dtype": 16},
+        {"device": -1},
+        {"device": True},
+        {"device": "gpu"},
+        {"device": object()},
+    ],
+)
+def test_a_dtype_or_a_device_there_is_none_of_is_refused(given: dict[str, object]) -> None:
+    with pytest.raises(InvalidSetting, match=f"{next(iter(given))}=.*must be"):
+        Settings.load(**given)
+
+
+def test_paths_and_numpys_values_are_understood() -> None:
+    loaded = Settings.load(
+        model=Path("model"),
+        cache=Path("c.db"),
+        deterministic=np.True_,
+        max_length=np.int32(64),
+        threshold=np.float32(0.5),
+    )
+    assert (loaded.model, loaded.cache, loaded.deterministic) == ("model", "c.db", True)
+    assert (loaded.max_length, loaded.threshold) == (64, 0.5)
+    assert {type(loaded.deterministic), type(loaded.max_length), type(loaded.threshold)} == {bool, int, float}

@@ -21,6 +21,7 @@ from finerank.errors import (
     Forbidden,
     InvalidInput,
     InvalidSetting,
+    LostThreads,
     MissingExtra,
     ModelError,
     ModelNotFound,
@@ -38,6 +39,7 @@ from finerank.errors import (
     Unauthorized,
     Unavailable,
     UnreadableFile,
+    UnreadableQuery,
     UnsupportedModel,
 )
 from finerank.ranking import Document, PairScore, RankedDocument, Ranker, Ranking, Usage, rank_by_score
@@ -62,6 +64,7 @@ __all__ = [
     "Forbidden",
     "InvalidInput",
     "InvalidSetting",
+    "LostThreads",
     "MissingExtra",
     "ModelError",
     "ModelNotFound",
@@ -85,6 +88,7 @@ __all__ = [
     "Unauthorized",
     "Unavailable",
     "UnreadableFile",
+    "UnreadableQuery",
     "UnsupportedModel",
     "Usage",
     "__version__",

@@ -2,6 +2,7 @@
 
 FinerankError
 ├── InvalidInput        a query or document that cannot be scored (also a ValueError)
+│   └── UnreadableQuery    of whose words the model knows none
 ├── InvalidSetting      an option with a wrong name or value (also a ValueError)
 ├── MissingExtra        an optional dependency is not installed (also an ImportError)
 ├── ModelError
@@ -11,7 +12,8 @@ FinerankError
 │   └── ParityFailed    an exported model does not rank as its source does
 ├── DeviceError
 │   ├── DeviceUnavailable  the device asked for fails one of its checks
-│   └── OutOfMemory        even a single pair does not fit
+│   ├── OutOfMemory        even a single pair does not fit
+│   └── LostThreads        a forked process would wait forever for threads of its parent
 ├── TrainingCollapsed   a model in training no longer learns to rank
 ├── ScoreError          the model answered NaN or infinity, or scoring failed on a server
 ├── UnreadableFile      a file that is no document finerank can read
@@ -37,6 +39,10 @@ class FinerankError(Exception):
 
 class InvalidInput(FinerankError, ValueError):
     """A query or a document that cannot be scored."""
+
+
+class UnreadableQuery(InvalidInput):
+    """A query of whose words the model knows none."""
 
 
 class InvalidSetting(FinerankError, ValueError):
@@ -86,6 +92,10 @@ class DeviceUnavailable(DeviceError):
 
 class OutOfMemory(DeviceError):
     """A batch does not fit into the device's memory."""
+
+
+class LostThreads(DeviceError):
+    """A forked process has none of the threads that compute, and would wait for them forever."""
 
 
 class TrainingCollapsed(FinerankError):

@@ -1,9 +1,10 @@
 """The vocabulary every stage speaks: documents in, a `Ranking` out. Knows nothing about models."""
 
 import math
+import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Protocol, overload
+from typing import Any, Protocol, cast, overload
 
 from finerank.errors import InvalidInput, ScoreError
 
@@ -12,7 +13,7 @@ Span = tuple[int, int]
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A candidate passage. `id` and `metadata` come back untouched.
+    """A candidate passage. `id` and `metadata` come back untouched. Its hash is that of `text` and `id`.
 
     >>> Document("Hold the reset button for ten seconds.", id="kb-7", metadata={"source": "manual"}).id
     'kb-7'
@@ -20,7 +21,11 @@ class Document:
 
     text: str
     id: str | int | None = None
-    metadata: Mapping[str, object] = field(default_factory=dict)
+    metadata: Mapping[str, object] = field(default_factory=dict, hash=False)  # compared, and often not hashable
+
+
+Documents = Iterable[str | Document | Mapping[str, object]]
+"""What a ranking takes; `check_documents` says which mappings, and what else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +62,7 @@ class Usage:
     truncated: int = 0
     cached: int = 0
     skipped: int = 0
-    seconds: Mapping[str, float] = field(default_factory=dict)
+    seconds: Mapping[str, float] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,52 +168,155 @@ def at_least(ranking: Ranking, threshold: float | None) -> Ranking:
     return replace(ranking, results=tuple(result for result in ranking if result.score >= threshold))
 
 
-def check_pairs(pairs: Iterable[object]) -> list[tuple[str, str]]:
-    """The pairs, if each is two strings; else `InvalidInput` naming the index."""
+def check_pairs(pairs: object) -> list[tuple[str, Document]]:
+    """The pairs, if each is a query and a passage; else `InvalidInput` naming the index."""
     checked = []
-    for index, pair in enumerate(pairs):
-        if not isinstance(pair, tuple | list) or len(pair) != 2:
+    for index, pair in enumerate(_items(pairs, "pairs", "a list of (query, passage)")):
+        two = _two(pair)
+        if two is None:
             raise InvalidInput(f"pairs[{index}] is {_kind(pair)}; it must be a query and a passage")
-        if not isinstance(pair[1], str):
-            raise InvalidInput(f"pairs[{index}]: the passage is {_kind(pair[1])}; it must be a string")
-        checked.append((pair[0], pair[1]))
+        passage = _document(two[1])
+        if passage is None:
+            raise InvalidInput(f"pairs[{index}]: the passage is {_kind(two[1])}; it must be a string")
+        checked.append((two[0], passage))
     return checked
 
 
-def check_request(request: object) -> tuple[str, Sequence[str | Document]]:
+def check_request(request: object) -> tuple[str, Documents]:
     """The request, if it is two things; else `InvalidInput`. What they are is not looked at."""
-    if not isinstance(request, tuple | list) or len(request) != 2:
+    two = _two(request)
+    if two is None:
         raise InvalidInput(f"a request is {_kind(request)}; it must be a query and its documents")
-    return request[0], request[1]
+    return two
+
+
+_FILLERS = frozenset("\u115f\u1160\u2065\u2800\u3164\uffa0")
+"""Blank, and of a category of visible characters."""
+
+
+_GLANCE = 64
+"""Characters looked at one by one; of a text with none visible among them the others are looked at once each."""
+
+
+def is_blank(text: str) -> bool:
+    """Whether nothing of the text can be seen: it is empty, or white space, control and format characters, combining
+    marks without a letter, and fillers.
+
+    >>> is_blank(" \u200b\ufe0f"), is_blank("?")
+    (True, False)
+    """
+    return not any(map(_is_visible, text[:_GLANCE])) and not any(map(_is_visible, set(text[_GLANCE:])))
+
+
+def _is_visible(character: str) -> bool:
+    category, code = unicodedata.category(character), ord(character)
+    if category == "Cn":  # newer than Python's tables, unless it is reserved as invisible or as no character
+        reserved = code >> 12 == 0xE0 or 0xFFF0 <= code <= 0xFFF8
+        return not (reserved or code & 0xFFFE == 0xFFFE or 0xFDD0 <= code <= 0xFDEF)
+    return category not in ("Cc", "Cf") and category[0] not in "ZM" and character not in _FILLERS
 
 
 def check_query(query: object) -> str:
     """The query, if it is text with something in it; else `InvalidInput`."""
     if not isinstance(query, str):
         raise InvalidInput(f"query is {_kind(query)}; it must be a string")
-    if not query.strip():
-        raise InvalidInput("query is empty; there is nothing to rank by")
+    if is_blank(query):
+        found = "" if not query.strip() else f": it has only invisible characters ({_code_points(query)})"
+        raise InvalidInput(f"query is empty{found}; there is nothing to rank by")
     return query
 
 
+def _code_points(text: str) -> str:
+    first = [f"U+{ord(character):04X}" for character in dict.fromkeys(text) if not character.isspace()]
+    return ", ".join(first[:3]) + (", ..." if len(first) > 3 else "")
+
+
 def check_documents(documents: object) -> list[Document]:
-    """The documents as `Document`s; `InvalidInput` naming the index of one that is neither text nor a Document.
+    """The documents as `Document`s; `InvalidInput` naming the index of what is none.
 
-    An empty document is no error: it is scored as an empty passage, so that no document is lost.
+    Any iterable of them will do: a list, a generator, an array of NumPy, a column of pandas. A document is a string, a
+    `Document`, a mapping with its text under "text", "content" or "page_content", or an object with such an attribute,
+    as other frameworks have. An empty document is no error: it is scored as an empty passage, so that none is lost.
     """
-    if isinstance(documents, str | bytes | Document | Mapping) or not isinstance(documents, Iterable):
-        raise InvalidInput(f"documents is {_kind(documents)}; it must be a list of strings or Documents")
-    return [_check_document(index, document) for index, document in enumerate(documents)]
+    checked = []
+    for index, given in enumerate(_items(documents, "documents", "a list of strings or Documents")):
+        document = _document(given)
+        if document is None:
+            raise InvalidInput(f"documents[{index}]{_wrong_document(given)}")
+        checked.append(document)
+    return checked
 
 
-def _check_document(index: int, document: object) -> Document:
-    if isinstance(document, Document):
-        if not isinstance(document.text, str):
-            raise InvalidInput(f"documents[{index}].text is {_kind(document.text)}; it must be a string")
-        return document
-    if not isinstance(document, str):
-        raise InvalidInput(f"documents[{index}] is {_kind(document)}; it must be a string or a Document")
-    return Document(document)
+_TEXT_FIELDS = ("text", "content", "page_content")
+_METADATA_FIELDS = ("metadata", "meta")
+
+
+def _document(given: object) -> Document | None:
+    """The document, None if it has no text."""
+    if hasattr(given, "as_py"):  # of pyarrow
+        given = given.as_py()
+    if isinstance(given, RankedDocument):
+        return given.document
+    if isinstance(given, str):
+        return Document(str.__str__(given))  # NumPy's strings as Python's
+    if isinstance(given, Document):
+        return given if isinstance(given.text, str) else None
+    fields: Any = given if isinstance(given, Mapping) else _Attributes(given)
+    name = next((name for name in _TEXT_FIELDS if isinstance(fields.get(name), str)), None)
+    if name is None:
+        return None
+    key = next((key for key in _METADATA_FIELDS if isinstance(fields.get(key), Mapping)), None)
+    others = {other: value for other, value in fields.items() if other not in (name, key, "id")}
+    metadata = fields.get(key) if key else {}
+    id_ = fields.get("id")
+    return Document(
+        str.__str__(fields.get(name)),
+        id=id_ if isinstance(id_, str | int) else None,
+        metadata={**others, **metadata},
+    )
+
+
+class _Attributes:
+    """An object's attributes, as far as a document has them, read as a mapping is."""
+
+    def __init__(self, given: object) -> None:
+        self._given = given
+
+    def get(self, name: str) -> Any:  # noqa: ANN401 - whatever it has
+        return getattr(self._given, name, None)
+
+    def items(self) -> Iterable[tuple[str, object]]:
+        return ()
+
+
+def _wrong_document(given: object) -> str:
+    fields = ", ".join(map(repr, _TEXT_FIELDS))
+    if isinstance(given, Document):
+        return f".text is {_kind(given.text)}; it must be a string"
+    if isinstance(given, Mapping):
+        return f" has no text: it must be a string under one of {fields}"
+    return f" is {_kind(given)}; it must be a string or a Document"
+
+
+def _items(given: object, name: str, wanted: str) -> Iterable[object]:
+    """What an iterable holds; `InvalidInput` for what is one by accident, such as a string or a table."""
+    lone = isinstance(given, str | bytes | Document | Mapping) or getattr(given, "ndim", 1) == 0
+    if lone or not isinstance(given, Iterable):
+        raise InvalidInput(f"{name} is {_kind(given)}; it must be {wanted}")
+    if hasattr(given, "columns"):  # of pandas or polars, which give the names of their columns, or these
+        if name == "pairs" and hasattr(given, "to_numpy"):
+            return given.to_numpy()  # type: ignore[no-any-return]
+        raise InvalidInput(f"{name} is {_kind(given)}; give the column with the texts")
+    return given
+
+
+def _two(given: object) -> tuple[Any, Any] | None:
+    """Two things in order: a tuple, a list, or the row of an array."""
+    ordered = isinstance(given, Sequence) or (hasattr(given, "__array__") and hasattr(given, "__len__"))
+    if isinstance(given, str | bytes) or not ordered:
+        return None
+    items: list[Any] = list(cast("Iterable[Any]", given))
+    return (items[0], items[1]) if len(items) == 2 else None
 
 
 def _kind(value: object) -> str:

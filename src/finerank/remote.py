@@ -11,7 +11,7 @@ import json
 import random
 import time
 import weakref
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
@@ -32,7 +32,7 @@ from finerank.errors import (
     Unauthorized,
     Unavailable,
 )
-from finerank.ranking import Document, RankedDocument, Ranking, Usage, at_least, check_documents, check_query
+from finerank.ranking import Document, Documents, RankedDocument, Ranking, Usage, at_least, check_documents, check_query
 from finerank.settings import check_threshold, check_top_n
 
 ATTEMPTS = 4
@@ -95,7 +95,7 @@ class RemoteReranker:
     def rank(
         self,
         query: str,
-        documents: Sequence[str | Document],
+        documents: Documents,
         *,
         top_n: int | None = None,
         threshold: float | None = None,
@@ -122,7 +122,7 @@ class RemoteReranker:
     async def rank_async(
         self,
         query: str,
-        documents: Sequence[str | Document],
+        documents: Documents,
         *,
         top_n: int | None = None,
         threshold: float | None = None,
@@ -173,9 +173,7 @@ class RemoteReranker:
     def __repr__(self) -> str:
         return f"RemoteReranker({self.url!r})"
 
-    def _exchange(
-        self, query: str, documents: Sequence[str | Document], top_n: int | None, threshold: float | None
-    ) -> "_Exchange":
+    def _exchange(self, query: str, documents: Documents, top_n: int | None, threshold: float | None) -> "_Exchange":
         top_n, threshold = check_top_n(top_n), check_threshold(threshold)
         body: dict[str, object] = {"query": check_query(query), "return_documents": False}
         checked = check_documents(documents)

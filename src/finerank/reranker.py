@@ -5,6 +5,7 @@
 >>> ranking[0].document.text, ranking[0].score                          # doctest: +SKIP
 """
 
+import logging
 import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -19,6 +20,7 @@ from finerank.encoded import EncodedRequest
 from finerank.errors import FinerankError, InvalidInput, InvalidSetting, OutOfMemory, ScoreError
 from finerank.ranking import (
     Document,
+    Documents,
     PairScore,
     Ranking,
     Span,
@@ -44,6 +46,8 @@ from finerank.text.pool import pool
 
 if TYPE_CHECKING:
     from finerank.explain import Explanation
+
+logger = logging.getLogger("finerank")
 
 OnTokens = Callable[[int], None]
 """Called with the tokens of pairs that have been encoded."""
@@ -147,7 +151,7 @@ class Reranker:
     def rank(
         self,
         query: str,
-        documents: Sequence[str | Document],
+        documents: Documents,
         *,
         top_n: int | None = None,
         threshold: float | None = None,
@@ -163,7 +167,7 @@ class Reranker:
 
     def rank_many(
         self,
-        requests: Iterable[tuple[str, Sequence[str | Document]]],
+        requests: Iterable[tuple[str, Documents]],
         *,
         top_n: int | None = None,
         threshold: float | None = None,
@@ -173,7 +177,9 @@ class Reranker:
         with self._in_use():
             return self._rank_all("requests[{}]: ", requests, top_n, threshold, progress)
 
-    def score_pairs(self, pairs: Iterable[tuple[str, str]], *, progress: Progress | None = None) -> list[PairScore]:
+    def score_pairs(
+        self, pairs: Iterable[tuple[str, str | Document]], *, progress: Progress | None = None
+    ) -> list[PairScore]:
         """The score of each (query, passage), in the order given; a passage too long is cut, or chunked and pooled.
 
         Raises `InvalidInput` naming the index of a pair that cannot be scored.
@@ -187,7 +193,9 @@ class Reranker:
             for result in ranking
         ]
 
-    def explain(self, query: str, document: str | Document, *, words: bool = True) -> "Explanation":
+    def explain(
+        self, query: str, document: str | Document | Mapping[str, object], *, words: bool = True
+    ) -> "Explanation":
         """Which sentences, and unless `words` is False which words of the best, carry the score; see `Explanation`.
 
         Of a document longer than max_length the part the model reads is explained: its best passage with
@@ -199,7 +207,7 @@ class Reranker:
     def encode(
         self,
         query: str,
-        documents: Sequence[str | Document],
+        documents: Documents,
         *,
         instruction: str | None = None,
         max_length: int | None = None,
@@ -216,10 +224,22 @@ class Reranker:
         encoder = self._encoder
         if max_length is not None and max_length < encoder.max_length:
             encoder = encoder.shortened(max_length)
+        encoder.check_query(check_query(query))
         put = self._put(query, instruction)
+        room = max_passage_tokens or self.max_length
+        return self._encode(encoder, put, check_documents(documents), room, long_documents, on_tokens)
+
+    def _encode(
+        self,
+        encoder: PairEncoder,
+        put: str,
+        checked: list[Document],
+        room: int,
+        long_documents: str | None,
+        on_tokens: OnTokens,
+    ) -> EncodedRequest:
         encoded = encoder.encode_query(put)
-        room = min(encoder.passage_room(encoded), max_passage_tokens or self.max_length)
-        checked = check_documents(documents)
+        room = min(encoder.passage_room(encoded), room)
         if (long_documents or self.settings.long_documents) == "chunk":
             pairs, counts, spans = self._chunked(encoder, encoded, checked, room, on_tokens)
             return EncodedRequest(put, checked, pairs, counts, spans)
@@ -333,13 +353,13 @@ class Reranker:
         if self.first_look:
             self.first_look.scorer.close()
 
-    def _explain(self, query: str, document: str | Document, words: bool) -> "Explanation":
+    def _explain(self, query: str, document: str | Document | Mapping[str, object], words: bool) -> "Explanation":
         from finerank.explain import explain
         from finerank.text.clean import strip_html
 
         (checked,) = check_documents([document])
-        encoded = self._encoder.encode_query(self._put(query))
         job = self.encode(query, [checked])
+        encoded = self._encoder.encode_query(job.query)
         _, best = pool(self.scorer.score(job.pairs).logits.tolist(), "max")
         start, end = job.spans[best] or (0, len(checked.text))
         clean = strip_html(checked.text[start:end]) if self.settings.clean else None
@@ -359,7 +379,7 @@ class Reranker:
     def _rank_all(
         self,
         place: str,
-        requests: Iterable[tuple[str, Sequence[str | Document]]],
+        requests: Iterable[tuple[str, Documents]],
         top_n: int | None,
         threshold: float | None,
         progress: Progress | None,
@@ -390,8 +410,8 @@ class Reranker:
         return [replace(ranking, usage=replace(ranking.usage, seconds=seconds)) for ranking in rankings]
 
     def _put(self, query: str, instruction: str | None = None) -> str:
-        """The query, checked, without white space around it, as the template puts it to the model."""
-        parts = {"query": check_query(query).strip(), "instruction": instruction or ""}
+        """The query, trimmed as the model's texts are, as the template puts it to the model."""
+        parts = {"query": self._encoder.trimmed(query), "instruction": instruction or ""}
         if instruction and "{instruction}" not in self.settings.template:
             raise InvalidInput(
                 "instruction: this model takes none; leave it out, or set a template with {instruction} and {query}"
@@ -415,6 +435,8 @@ class Reranker:
             for start, end in _stretches(text):
                 found = chunk_spans(text[start:end], encoder.count_tokens, room, self.settings.chunk_overlap)
                 found = [(start + first, start + last) for first, last in found if first < last]
+                if len(found) == 1 and end - start == len(text) and encoder.count_tokens([text])[0] <= room:
+                    found = [(0, len(text))]  # the white space around it too, as where it is not chunked
                 encoded = encoder.encode(query, [text[first:last] for first, last in found])
                 on_tokens(sum(len(pair) for pair in encoded))
                 pairs += encoded
@@ -432,7 +454,9 @@ def _look_of(small: Reranker) -> FirstLook:
 
     def read(request: EncodedRequest) -> EncodedRequest:
         chunked = any(span is not None for span in request.spans)
-        return small.encode(request.query, request.documents, long_documents="chunk" if chunked else "truncate")
+        query, how = small._put(request.query), "chunk" if chunked else "truncate"
+        # not checked: that the model itself can read the query is enough
+        return small._encode(small._encoder, query, request.documents, small.max_length, how, lambda tokens: None)
 
     return FirstLook(small.scorer, read)
 
@@ -512,4 +536,7 @@ def _open_backend(files: ModelFiles, device: Device, settings: Settings) -> tupl
 def _max_length(files: ModelFiles, given: int | None) -> int:
     if given is not None and given > files.usable_length:
         raise InvalidSetting(f"max_length={given}: {files.name} has positions for {files.usable_length} tokens")
+    declared = files.declared_length if given is not None else None
+    if given is not None and declared is not None and given > declared:
+        logger.warning("max_length=%d: %s is made for %d tokens, say its files", given, files.name, declared)
     return given or files.tuned_length

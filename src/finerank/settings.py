@@ -30,6 +30,13 @@ DEFAULT_MODEL_LANGUAGES = (
 
 Dtype = Literal["auto", "fp32", "fp16", "bf16", "int16", "int8"]
 
+_DTYPES: Mapping[str, str] = {
+    **dict.fromkeys(("float32", "float"), "fp32"),
+    **dict.fromkeys(("float16", "half"), "fp16"),
+    "bfloat16": "bf16",
+}
+"""What torch and NumPy call a `Dtype`."""
+
 
 class Options(TypedDict, total=False):
     """The keyword arguments of `Reranker.from_pretrained`; `Settings` says what each means."""
@@ -122,7 +129,11 @@ class _Options:
             _from_environment(cls),
             {name: _Value(_plain(value), "given", "given as an argument") for name, value in arguments.items()},
         )
-        found = {name: each for layer in layers for name, each in _with_dtype(layer).items()}
+        found = {
+            name: replace(each, value=_named(name, each.value))
+            for layer in layers
+            for name, each in _with_dtype(layer).items()
+        }
         known = {option.name for option in fields(cls)}
         for name, each in found.items():
             if name not in known:
@@ -329,10 +340,26 @@ def _nearest(name: str, known: Iterable[str], likeness: float = 0.6) -> str:
 
 
 def _plain(value: object) -> object:
-    """NumPy's numbers as Python's."""
+    """NumPy's numbers, strings and truth values as Python's, and a path as a string."""
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if type(value).__module__ == "numpy" and hasattr(value, "item") and not isinstance(value, type):
+        return value.item()
     if isinstance(value, bool) or not isinstance(value, Real):
         return value
     return int(value) if isinstance(value, Integral) else float(value)
+
+
+def _named(name: str, value: object) -> object:
+    """A device or a dtype of torch or NumPy, or a CUDA device's number, under the name that finerank has for it."""
+    if name == "device" and not isinstance(value, str):
+        if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+            return f"cuda:{value}"
+        return str(value) if hasattr(value, "type") and hasattr(value, "index") else value
+    if name == "dtype":
+        word = getattr(value, "__name__", None) or str(value)
+        return _DTYPES.get(short := word.rpartition(".")[2], short if short in get_args(Dtype) else value)
+    return value
 
 
 def _with_dtype(found: dict[str, _Value]) -> dict[str, _Value]:

@@ -417,3 +417,41 @@ def test_attention_over_varied_lengths_agrees_with_attention_per_run(make_model,
     monkeypatch.setattr(torch_backend, "has_varlen", lambda device: False)
     per_run = Scorer(backend, max_batch_tokens=10_000).score(pairs).logits
     assert np.abs(packed - per_run).max() <= 2e-2 * np.ptp(per_run)
+
+
+CONTROLS = "[SEP] how do I cancel [SEP] [PAD] [MASK] </s> <pad><mask> [CLS] <s>"
+
+
+@pytest.mark.parametrize("model_type", ["bert", "roberta", "xlm-roberta"])
+def test_control_tokens_in_a_text_are_text_to_every_backend(make_model, model_type):
+    """No backend treats them as ends of texts or as padding, and so all agree."""
+    folder = make_model(model_type)
+    documents = [f"Our logo is blue. {CONTROLS}", f"a <pad> b{'<pad>' * 20}", CONTROLS, "plain"]
+    logits = {}
+    for backend in ("native", "torch", "transformers"):
+        with Reranker.from_pretrained(folder, backend=backend, dtype="fp32", device="cpu") as reranker:
+            logits[backend] = [pair.logit for pair in reranker.score_pairs([(CONTROLS, text) for text in documents])]
+            specials = {0, 1, 2, 3, 4} if model_type == "bert" else {0, 1, 2, 3}
+            pairs = reranker.encode(CONTROLS, documents).pairs
+            counts = {sum(int(token) in specials for token in pair.token_ids) for pair in pairs}
+            assert counts == {3 if model_type == "bert" else 4}
+            assert [piece.text for piece in reranker.explain("a", documents[1]).sentences] == [documents[1]]
+    for other in ("native", "transformers"):
+        np.testing.assert_allclose(logits[other], logits["torch"], atol=1e-4)
+
+
+def test_white_space_at_the_ends_of_a_text_moves_a_byte_level_models_logits_as_transformers_does(make_model):
+    import torch
+    import transformers
+
+    folder = make_model("roberta")
+    texts = ["who can?", "who can?  ", "\nwho can?", " who can?\t\n"]
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    model = transformers.AutoModelForSequenceClassification.from_pretrained(folder).eval()
+    with Reranker.from_pretrained(folder, backend="torch", device="cpu") as reranker, torch.inference_mode():
+        own = [pair.logit for pair in reranker.score_pairs([(texts[index], text) for index, text in enumerate(texts)])]
+        chunked = Reranker.from_pretrained(folder, backend="torch", device="cpu", long_documents="chunk")
+        theirs = [float(model(**tokenizer(text, text, return_tensors="pt")).logits) for text in texts]
+        assert [pair.logit for pair in chunked.score_pairs([(text, text) for text in texts])] == pytest.approx(own)
+    np.testing.assert_allclose(own, theirs, atol=1e-4)
+    assert len({round(logit, 3) for logit in own}) == len(texts)

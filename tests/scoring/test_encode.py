@@ -2,14 +2,22 @@ import pydoc_data.topics
 from pathlib import Path
 
 import pytest
-import transformers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
-from finerank.errors import InvalidSetting, UnsupportedModel
+from finerank.errors import InvalidSetting, UnreadableQuery, UnsupportedModel
+from finerank.ranking import is_blank
 from finerank.scoring.encode import PairEncoder
 from finerank.scoring.tokenizer import load_tokenizer
+
+# Zero-width, soft hyphen, variation selector, bidirectional and control marks, blank letters, a lone mark.
+INVISIBLE = [
+    *("\u200b", "\ufeff", "\u2060", "\u00ad", "\u180e", "\ufe0f", "\u200e", "\u202e\u2069", "\x00", "\x01\x7f"),
+    *("\u3164", "\uffa0", "\u115f", "\u2800", "\u0301", "\u20dd", "\U000e0041", "\U000e0100", "\u061c \u200d\n"),
+]
+SPECIAL_IDS = {101: {0, 100, 101, 102, 103}, None: {0, 1, 2, 3, 250001}}
+"""By the id of [CLS]: BERT's, and those of the RoBERTas."""
 
 # The queries and passages of the tables below, as XLM-RoBERTa's and BERT's own tokenizers number them.
 PANDA = "what is panda?"
@@ -36,6 +44,11 @@ def bert(minilm: Path) -> Tokenizer:
 @pytest.fixture(scope="module")
 def tokenizer(request: pytest.FixtureRequest) -> Tokenizer:
     return request.getfixturevalue(request.param)
+
+
+def read(tokenizer: Tokenizer, passage: str) -> str:
+    """What is read of a passage: byte-level BPE alone takes the white space around it."""
+    return passage if isinstance(tokenizer.pre_tokenizer, pre_tokenizers.ByteLevel) else passage.strip()
 
 
 every_tokenizer = pytest.mark.parametrize("tokenizer", ["xlmr", "bert", "roberta_tokenizer"], indirect=True)
@@ -116,7 +129,7 @@ def test_roberta_pairs_are_flag_embeddings(query, passage, expected, truncated):
 @every_tokenizer
 def test_an_uncut_pair_is_what_the_tokenizer_itself_makes_of_it(tokenizer, real_texts):
     for query, passage in zip(real_texts[:40], real_texts[40:80], strict=True):
-        pair, own = encode_one(tokenizer, 4096, query, passage), tokenizer.encode(query, passage.strip())
+        pair, own = encode_one(tokenizer, 4096, query, passage), tokenizer.encode(query, read(tokenizer, passage))
         assert (pair.token_ids.tolist(), pair.type_ids.tolist()) == (own.ids, own.type_ids)
         assert not pair.truncated
 
@@ -132,10 +145,15 @@ def test_special_tokens_may_have_a_type_of_their_own():
 
 
 @every_tokenizer
-def test_special_tokens_in_a_text_are_read_as_transformers_reads_them(tokenizer):
-    theirs = transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizer)
-    for text in ("</s> a <s> b <mask>c <pad>", "[SEP] a [CLS]b [MASK] [PAD]"):
-        assert encode_one(tokenizer, 512, text, text).token_ids.tolist() == theirs(text, text)["input_ids"]
+def test_special_tokens_in_a_text_are_ordinary_text(tokenizer):
+    encoder, before = PairEncoder(tokenizer, 512), tokenizer.to_str()
+    template = encoder.encode(encoder.encode_query(""), [""])[0].token_ids.tolist()
+    for text in ("</s> a <s> b <mask>c <pad><unk>", "[SEP] a [CLS]b [MASK] [PAD] [UNK]"):
+        (pair,) = encoder.encode(encoder.encode_query(text), [text])
+        specials = [token for token in pair.token_ids.tolist() if token in SPECIAL_IDS[tokenizer.token_to_id("[CLS]")]]
+        assert specials == template
+        assert encoder.count_tokens([text]) == [len(encoder.token_spans(text))] == [(len(pair) - len(template)) // 2]
+    assert tokenizer.to_str() == before
 
 
 _CHARACTERS = st.text(st.sampled_from("a bé.\n人て한ü🐼ß﷽Ａ"), max_size=80)
@@ -147,8 +165,8 @@ _CHARACTERS = st.text(st.sampled_from("a bé.\n人て한ü🐼ß﷽Ａ"), max_si
 def test_pairs_fit_and_only_what_must_be_cut_is_cut(tokenizer, query, passages, max_length):
     """FlagEmbedding's rule: the query cut to max_length * 3 // 4, then the passage alone to the room left."""
     specials = tokenizer.num_special_tokens_to_add(is_pair=True)
-    read = (query, *(passage.strip() for passage in passages))
-    whole_query, *whole = (tokenizer.encode(text, add_special_tokens=False).ids for text in read)
+    texts = (query, *("" if is_blank(passage) else read(tokenizer, passage) for passage in passages))
+    whole_query, *whole = (tokenizer.encode(text, add_special_tokens=False).ids for text in texts)
     query_ids = whole_query[: max_length * 3 // 4]
     encoder = PairEncoder(tokenizer, max_length)
     for pair, ids in zip(encoder.encode(encoder.encode_query(query), passages), whole, strict=True):
@@ -179,12 +197,59 @@ def test_a_very_long_text_is_cut_as_if_all_of_it_had_been_tokenized(tokenizer, t
     short = encoder.encode_query("a")
     room = encoder.passage_room(short)
     (pair,) = encoder.encode(short, [text])
-    whole = tokenizer.encode(text.strip(), add_special_tokens=False).ids
+    whole = tokenizer.encode(read(tokenizer, text), add_special_tokens=False).ids
     assert pair.token_ids[:-1][-min(room, len(whole)) :].tolist() == whole[:room]
     assert pair.truncated is (len(whole) > room)
 
 
+strips_white_space = pytest.mark.parametrize("tokenizer", ["xlmr", "bert"], indirect=True)
+
+
 @every_tokenizer
+@pytest.mark.parametrize("blank", [" ", "\n \t", *INVISIBLE])
+def test_a_passage_in_which_nothing_can_be_seen_is_an_empty_one(tokenizer, blank):
+    encoder = PairEncoder(tokenizer, 64)
+    empty, pair = encoder.encode(encoder.encode_query("who?"), ["", blank])
+    assert pair.token_ids.tolist() == empty.token_ids.tolist()
+
+
+@every_tokenizer
+@pytest.mark.parametrize("query", ["", "  ", *INVISIBLE])
+def test_a_query_that_leaves_no_token_of_its_own_is_refused(tokenizer, query):
+    with pytest.raises(UnreadableQuery, match="no token that this model knows"):
+        PairEncoder(tokenizer, 64).check_query(query)
+
+
+@pytest.mark.parametrize(("name", "query"), [("bert", "🤖"), ("xlmr", "\U00010380"), ("xlmr", "▁")])
+def test_a_query_of_unknown_characters_is_refused(request, name, query):
+    encoder = PairEncoder(request.getfixturevalue(name), 64)
+    with pytest.raises(UnreadableQuery, match="no token that this model knows"):
+        encoder.check_query(query)
+    encoder.check_query(f"{query} a")
+
+
+@every_tokenizer
+@pytest.mark.parametrize("query", ["?", "a", "\u200bwho\u200b", "[SEP]", "人", "e\u0301"])
+def test_a_query_with_a_token_of_its_own_is_read(tokenizer, query):
+    PairEncoder(tokenizer, 64).check_query(query)
+
+
+@pytest.mark.parametrize("max_length", [12, 64])
+@pytest.mark.parametrize("spaced", [f"{GIANT}\n", f" \n\t{GIANT}\u3000 \r\n", "\n\n" + GIANT, f"  {GIANT}"])
+def test_white_space_around_a_passage_is_read_by_byte_level_bpe(roberta_tokenizer, max_length, spaced):
+    encoder = PairEncoder(roberta_tokenizer, max_length)
+    query = encoder.encode_query(" who?\n")
+    own = roberta_tokenizer.encode(" who?\n", add_special_tokens=False).ids
+    assert query.token_ids.tolist() == own[: max_length * 3 // 4]
+    (pair,) = encoder.encode(query, [spaced])
+    whole = roberta_tokenizer.encode(spaced, add_special_tokens=False).ids
+    assert pair.token_ids.tolist()[len(query.token_ids) + 3 : -1] == whole[: encoder.passage_room(query)]
+    end = encoder.read_length(query, spaced)
+    (alone,) = encoder.encode(query, [spaced[:end]])
+    assert alone.token_ids.tolist() == pair.token_ids.tolist()
+
+
+@strips_white_space
 @pytest.mark.parametrize("max_length", [12, 64])
 def test_white_space_around_a_passage_is_not_read(tokenizer, max_length):
     encoder = PairEncoder(tokenizer, max_length)
@@ -197,7 +262,7 @@ def test_white_space_around_a_passage_is_not_read(tokenizer, max_length):
     assert [pair.token_ids.tolist() for pair in blank] == [empty.token_ids.tolist()] * 2
 
 
-@every_tokenizer
+@strips_white_space
 def test_what_is_read_of_a_passage_ends_alike_with_white_space_around_it(tokenizer):
     encoder = PairEncoder(tokenizer, 12)
     query = encoder.encode_query("who?")

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from finerank.errors import LostThreads
 from finerank.scoring import forks as locks
 from finerank.scoring.cache import DiskCache
 from finerank.testing import stub_reranker
@@ -102,3 +103,70 @@ def test_a_scorer_that_is_no_longer_used_is_forgotten():
     del reranker
     gc.collect()
     assert (scorer(), lock()) == (None, None)
+
+
+BACKENDS = """
+import gc, os, signal, sys
+from finerank import LostThreads, Reranker
+
+path, backend, threads = sys.argv[1:]
+documents = [f"reset button {number} " * 30 for number in range(8)]
+options = {"backend": backend, "device": "cpu", "threads": int(threads)}
+
+def rank():
+    return [result.logit for result in reranker.rank("reset", documents)]
+
+def outcome(act):
+    try:
+        return 0 if act() == expected else 1
+    except LostThreads as error:
+        return 2 if "spawn" in str(error) and "native" in str(error) else 3
+
+def load_and_rank():
+    global reranker
+    reranker = Reranker.from_pretrained(path, **options)
+    gc.collect()
+    return rank()
+
+reranker = Reranker.from_pretrained(path, **options)
+expected = rank()
+child = os.fork()
+if child == 0:
+    signal.alarm(60)
+    outcomes = outcome(rank), outcome(load_and_rank)
+    reranker.close()
+    os._exit(10 * outcomes[0] + outcomes[1])
+status = os.waitpid(child, 0)[1]
+assert rank() == expected
+print(os.waitstatus_to_exitcode(status))
+"""
+
+
+@pytest.mark.parametrize(
+    ("model_type", "backend", "threads", "outcomes"),
+    [
+        ("bert", "native", 2, 0),
+        ("bert", "torch", 2, 22),
+        ("bert", "torch", 1, 0),
+        ("modernbert", "transformers", 2, 22),
+        ("minilm", "onnx", 2, 0),
+    ],
+)
+def test_a_forked_child_ranks_or_says_why_not(make_model, minilm, model_type, backend, threads, outcomes):
+    """With the model of its parent, and with one that it loads."""
+    if backend == "native":
+        pytest.importorskip("finerank.scoring._native")
+    path = minilm if model_type == "minilm" else make_model(model_type)
+    command = [sys.executable, "-W", "ignore", "-c", BACKENDS, str(path), backend, str(threads)]
+    ended = subprocess.run(command, check=False, timeout=120, capture_output=True, text=True)
+    assert (ended.returncode, ended.stdout) == (0, f"{outcomes}\n"), ended.stderr
+
+
+def test_a_library_whose_threads_stayed_behind_is_not_used():
+    check = locks.ForkCheck("a library")
+    check.use(threaded=False)
+    check.use(threaded=True)
+    check._lose()
+    check.use(threaded=False)
+    with pytest.raises(LostThreads, match=r"its parent had used a library.*get_context\('spawn'\)"):
+        check.use(threaded=True)

@@ -7,9 +7,13 @@ import sentencepiece
 from tokenizers import Tokenizer
 
 from finerank.errors import BrokenModel, UnsupportedModel
+from finerank.scoring.text_tokenizer import TextTokenizer
 from finerank.scoring.tokenizer import convert_sentencepiece, load_tokenizer
 
 UNK, EOS = 3, 2
+
+CONTROLS = ["<s>", "</s>", "<pad>", "<unk>", "<mask>", "[CLS]", "[SEP]", "[PAD]", "[UNK]", "[MASK]", "<|endoftext|>"]
+PLACES = ["{}", " {} ", "a {} b", "a{}b", "{}{}", "no {}. Yes {}\n"]
 
 
 def train(texts: list[str], model_type: str = "unigram") -> bytes:
@@ -91,6 +95,22 @@ def test_converted_tokenizer_has_xlm_robertas_special_tokens_and_template(unigra
     assert pair.ids == [0, *a, EOS, EOS, *b, EOS]
     assert set(pair.type_ids) == {0}
     assert tokenizer.encode("reset <mask>", add_special_tokens=False).ids == [*a, size + 1]
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("control", CONTROLS)
+def test_a_converted_tokenizer_gives_sentencepieces_own_ids_of_a_control_token(unigram, control, place):
+    text = place.replace("{}", control)
+    tokenizer = TextTokenizer(convert_sentencepiece(unigram))
+    assert tokenizer.encode(text).ids == fairseq_ids(unigram, text)
+    assert tokenizer.encode_batch([text, "plain"]) == [fairseq_ids(unigram, text), fairseq_ids(unigram, "plain")]
+
+
+def test_control_tokens_beside_unknown_characters_are_text_too(unigram):
+    tokenizer = TextTokenizer(convert_sentencepiece(unigram))
+    for text in ("𐎀<unk>𐎁", "<s>𐎀", "＜ｓ＞ ＜ｕｎｋ＞𐎀", "𐎀𐎁"):
+        pieces = sentencepiece.SentencePieceProcessor(model_proto=unigram).encode(text)
+        assert tokenizer.encode(text).ids == [piece + 1 if piece else 3 for piece in pieces]
 
 
 def test_a_sentencepiece_model_is_converted_once(model_file, unigram, cache_dir, monkeypatch):

@@ -25,7 +25,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from finerank.cli.candidates import parse_document, standard_input
 from finerank.cli.render import ranking_json
 from finerank.errors import InvalidInput, InvalidSetting, OutOfMemory, ScoreError
-from finerank.ranking import Document
+from finerank.ranking import Document, check_query
 
 if TYPE_CHECKING:
     from finerank.reranker import Reranker
@@ -140,8 +140,7 @@ def parse_request(number: int, line: str) -> Request:
         fields = json.loads(line)
         if not isinstance(fields, dict) or not isinstance(fields.get("query"), str):
             raise InvalidInput('a request is an object with a string "query" and a list "documents"')
-        if not fields["query"].strip():
-            raise InvalidInput("query is empty; there is nothing to rank by")
+        check_query(fields["query"])
         if not isinstance(fields.get("documents"), list):
             raise InvalidInput('"documents" must be a list')
         documents = tuple(_numbered(index, value) for index, value in enumerate(fields["documents"]))

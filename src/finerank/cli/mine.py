@@ -11,6 +11,7 @@ from finerank.cli import options
 from finerank.cli.progress import pairs_progress
 from finerank.cli.render import print_json
 from finerank.errors import InvalidSetting
+from finerank.ranking import is_blank
 
 FORMATS = ("finerank", "lists", "flagembedding", "triples", "pairs", "dataset", "beir", "trec")
 """The names of `finerank.training.examples.READERS`, which is imported late."""
@@ -110,7 +111,7 @@ def _passages(corpus: Path | None, examples: Sequence["Example"]) -> list[str]:
 
     if corpus is not None:
         return read_passages(corpus)
-    return list(dict.fromkeys(text for example in examples for text in example.passages if text.strip()))
+    return list(dict.fromkeys(text for example in examples for text in example.passages if not is_blank(text)))
 
 
 def _source(

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from finerank.errors import InvalidInput, InvalidSetting
-from finerank.ranking import Document
+from finerank.ranking import Document, is_blank
 
 CROSS_LINGUAL = "cross-lingual"
 """The language of a set whose queries and documents are in different ones."""
@@ -146,7 +146,7 @@ def read_pairs(path: Path) -> JudgedSet:
         label = fields.get("label")
         if not isinstance(label, int | float) or label < 0 or not float(label).is_integer():
             _refuse(path, number, f'has the "label" {label!r}; it must be 0, or a whole number of 1 and more')
-        if not query.strip():
+        if is_blank(query):
             _refuse(path, number, "has an empty query; there is nothing to rank by")
         candidates.setdefault(query, []).append(Document(passage, id=str(number)))
         grades.setdefault(query, {})[str(number)] = int(label)
@@ -235,7 +235,7 @@ def _read_queries(path: Path) -> dict[str, str]:
         query_id, text = text_field(path, number, fields, "_id"), text_field(path, number, fields, "text")
         if query_id in texts:
             _refuse(path, number, f"has the _id {query_id!r} of an earlier line; ids must differ")
-        if not text.strip():
+        if is_blank(text):
             _refuse(path, number, f"query {query_id!r} is empty; there is nothing to rank by")
         texts[query_id] = text
     return texts

@@ -3,14 +3,17 @@
 Takes any `Ranker`: a local model, an HTTP client, a remote handle. Queries and documents are never logged.
 """
 
+import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
 
-from finerank.errors import FinerankError, InvalidInput, ScoreError
+from finerank.errors import FinerankError, InvalidInput, ScoreError, UnreadableQuery
 from finerank.evaluation.datasets import JudgedQuery, JudgedSet
 from finerank.evaluation.measures import MEASURES, Values, check_measures, measure
 from finerank.evaluation.results import Cost, Evaluation, QueryResult, SetResult
 from finerank.ranking import Ranker, Ranking
+
+logger = logging.getLogger("finerank")
 
 Progress = Callable[[int, int], None]
 """Called with pairs done and pairs in all."""
@@ -63,11 +66,15 @@ def evaluate(
 
 
 def rank_query(ranker: Ranker, judged: JudgedSet, query: JudgedQuery, top_n: int | None = None) -> Ranking:
-    """The ranking of a query's candidates; an error about one of them names the set and the query."""
+    """The ranking of a query's candidates: an empty one, which measures count as 0, if the model knows none of the
+    query's words. Another error names the set and the query."""
     if not query.candidates:
         return Ranking((), "")
     try:
         return ranker.rank(query.text, query.candidates, top_n=top_n)
+    except UnreadableQuery:
+        logger.warning("%s: the model knows none of its words; it counts as not answered", _place(judged, query))
+        return Ranking((), "")
     except (InvalidInput, ScoreError) as error:
         raise type(error)(f"{_place(judged, query)}: {error}") from error
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from finerank.errors import InvalidSetting
+from finerank.errors import InvalidSetting, UnreadableQuery
 from finerank.ranking import Ranker
 
 _FOLDER = Path(__file__).parent / "traps"
@@ -70,11 +70,15 @@ def load_traps(language: str) -> list[KeywordTrap]:
 
 
 def try_traps(ranker: Ranker, traps: Iterable[KeywordTrap]) -> list[TrapOutcome]:
-    """Rank the passages of every trap."""
+    """Rank the passages of every trap. One whose query the model cannot read is not answered right."""
     outcomes = []
     for trap in traps:
-        ranking = ranker.rank(trap.query, trap.passages)
-        right = bool(ranking) and trap.passages[ranking[0].index] == trap.answer
+        try:
+            ranking = ranker.rank(trap.query, trap.passages)
+        except UnreadableQuery:
+            right = False
+        else:
+            right = bool(ranking) and trap.passages[ranking[0].index] == trap.answer
         outcomes.append(TrapOutcome(trap.language, trap.name, right))
     return outcomes
 

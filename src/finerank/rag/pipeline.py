@@ -26,7 +26,7 @@ from finerank.rag.results import Answer, Decision, Drop, FoundPassage, Search, S
 from finerank.rag.rules import Rule, apply_rules, parse_rules
 from finerank.rag.said import Said
 from finerank.rag.thinking import SpokenText
-from finerank.ranking import Ranker
+from finerank.ranking import Ranker, is_blank
 from finerank.retrieval.retriever import Retriever
 from finerank.retrieval.where import Filter
 from finerank.settings import RagSettings
@@ -118,7 +118,7 @@ class Pipeline:
         yield replace(answer, notes=(*answer.notes, *notes))
 
     def _search(self, question: str, where: Filter | None) -> Steps[Event, None, Search]:
-        if not question.strip():
+        if is_blank(question):
             raise InvalidInput("the question is empty; there is nothing to answer")
         settings, stages, notes = self.settings, _Stages(), list[str]()
         query = question

@@ -10,12 +10,12 @@ from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from tokenizers import Tokenizer
 
 from finerank.errors import BrokenModel, EndpointError, InvalidSetting
 from finerank.retrieval.endpoint import Endpoint
 from finerank.scoring.encode import encodable
 from finerank.scoring.model_files import EMBEDDED_DIR
+from finerank.scoring.text_tokenizer import TextTokenizer, unknown_token
 from finerank.scoring.tokenizer import load_tokenizer
 
 Vectors = NDArray[np.float32]
@@ -77,25 +77,25 @@ class StaticEmbedder:
     def __init__(self, folder: Path) -> None:
         config = _config(str(folder), folder)
         tensors = read_safetensors(folder / "model.safetensors")
-        self._tokenizer = load_tokenizer(folder / "tokenizer.json")
+        tokenizer = load_tokenizer(folder / "tokenizer.json")
         if "embeddings" not in tensors:
             raise BrokenModel(f"{folder}/model.safetensors: holds no embeddings; download the model again")
         self._rows = tensors["embeddings"]
         self._mapping, self._weights = tensors.get("mapping"), tensors.get("weights")
         words = len(self._rows) if self._mapping is None else len(self._mapping)
-        if self._tokenizer.get_vocab_size() > words:
+        if tokenizer.get_vocab_size() > words:
             raise BrokenModel(f"{folder}: its tokenizer makes tokens it has no vector for; download the model again")
         self._max_length = int(config.get("max_length") or 512)
         self._normalise = bool(config.get("normalize", True))
-        self._unknown = _unknown_token(self._tokenizer)
+        # model2vec leaves the unknown token out of the mean
+        self._unknown = unknown_token(tokenizer)
+        self._tokenizer = TextTokenizer(tokenizer)
 
     def embed_queries(self, texts: Sequence[str]) -> Vectors:
         cut = [encodable(text[: self._max_length * _CHARACTERS_PER_TOKEN]) for text in texts]
         vectors = np.zeros((len(texts), self._rows.shape[1]), np.float32)
-        for row, encoding in zip(
-            vectors, self._tokenizer.encode_batch_fast(cut, add_special_tokens=False), strict=True
-        ):
-            ids = np.array([id_ for id_ in encoding.ids if id_ != self._unknown][: self._max_length], np.int64)
+        for row, tokens in zip(vectors, self._tokenizer.encode_batch(cut), strict=True):
+            ids = np.array([token for token in tokens if token != self._unknown][: self._max_length], np.int64)
             if len(ids):
                 row[:] = self._mean(ids)
         if self._normalise:
@@ -118,13 +118,19 @@ class SentenceTransformerEmbedder:
     def __init__(self, name: str, device: str | None = None) -> None:
         from sentence_transformers import SentenceTransformer
 
+        from finerank.scoring.torch_backend import check_not_forked
+
+        self._check_not_forked = check_not_forked
+        check_not_forked()
         # Pickled weights can run code.
         self._model = SentenceTransformer(name, device=device, model_kwargs={"use_safetensors": True})
 
     def embed_queries(self, texts: Sequence[str]) -> Vectors:
+        self._check_not_forked()
         return np.asarray(self._model.encode_query(list(texts), show_progress_bar=False), np.float32)
 
     def embed_passages(self, texts: Sequence[str]) -> Vectors:
+        self._check_not_forked()
         return np.asarray(self._model.encode_document(list(texts), show_progress_bar=False), np.float32)
 
 
@@ -175,15 +181,6 @@ def _tensor(content: NDArray[np.uint8], fields: Mapping[str, Any]) -> NDArray[An
     if end > len(content):
         raise ValueError(f"it ends after {len(content)} bytes, and a tensor reaches to {end}")
     return content[start:end].view(_DTYPES[fields["dtype"]]).reshape(fields["shape"])
-
-
-def _unknown_token(tokenizer: Tokenizer) -> int | None:
-    """The id of the unknown token, which model2vec leaves out of the mean."""
-    if hasattr(tokenizer.model, "unk_token"):
-        token = tokenizer.model.unk_token
-        return tokenizer.token_to_id(token) if token else None
-    unknown: int | None = json.loads(tokenizer.to_str())["model"].get("unk_id")
-    return unknown
 
 
 def _config(name: str, folder: Path) -> Mapping[str, Any]:

@@ -7,7 +7,7 @@ from typing import Literal, Protocol, get_args
 import numpy as np
 
 from finerank.errors import EndpointError, InvalidInput, InvalidSetting, StoreError
-from finerank.ranking import RankedDocument, Ranking, Usage
+from finerank.ranking import RankedDocument, Ranking, Usage, is_blank
 from finerank.retrieval.embed import Embedder
 from finerank.retrieval.fuse import convex_fusion
 from finerank.retrieval.store import Found, Store
@@ -46,7 +46,7 @@ class StoreRetriever:
 
         An embedding endpoint that fails leaves the words, and the ranking is marked degraded.
         """
-        if not query.strip():
+        if is_blank(query):
             raise InvalidInput("the question is empty; there is nothing to search for")
         start = time.perf_counter()
         vectors: list[Found] = []

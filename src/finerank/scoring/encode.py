@@ -1,22 +1,26 @@
 """Query and passage to the token sequence the model reads, cut as BAAI's FlagEmbedding cuts it.
 
 The query, alone, is cut to 3/4 of max_length; then the passage alone is cut to what room is left. The special tokens
-around them are read off the tokenizer's own template, so that every family is handled by one piece of code. White space
-around a passage is not read: to SentencePiece it is a token, and a file's last line break would move its score.
+around them are read off the tokenizer's own template, so that every family is handled by one piece of code; the texts
+themselves hold none, whatever they spell. White space around a text is read by byte-level BPE alone, and a text in
+which nothing can be seen is read as an empty one.
 """
 
 import re
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
 from tokenizers import Tokenizer
 
-from finerank.errors import BrokenModel, InvalidSetting, UnsupportedModel
+from finerank.errors import BrokenModel, InvalidSetting, UnreadableQuery, UnsupportedModel
+from finerank.ranking import is_blank
 from finerank.scoring.batch import EncodedPair, Tokens
 from finerank.scoring.families import is_late
 from finerank.scoring.model_files import ModelFiles
+from finerank.scoring.text_tokenizer import TextTokenizer
 from finerank.scoring.tokenizer import load_tokenizer
 
 QUERY_SHARE = 3 / 4
@@ -78,9 +82,12 @@ class PairEncoder:
     """
 
     def __init__(self, tokenizer: Tokenizer, max_length: int, step: int = 1) -> None:
-        self._tokenizer = tokenizer
+        self._tokenizer = TextTokenizer(tokenizer)
         self._step = step
         self._template = _Template.of(tokenizer)
+        self._set_length(max_length)
+
+    def _set_length(self, max_length: int) -> None:
         self.max_length = max_length
         self._query_length = min(int(max_length * QUERY_SHARE), max_length - len(self._template) - 1)
         if self._query_length < 1:
@@ -100,12 +107,30 @@ class PairEncoder:
 
     def shortened(self, max_length: int) -> "PairEncoder":
         """The same for shorter pairs. Raises `InvalidSetting` when there is no room in them."""
-        return PairEncoder(self._tokenizer, max_length, self._step)
+        shorter = copy(self)
+        shorter._set_length(max_length)
+        return shorter
+
+    def trimmed(self, text: str) -> str:
+        """The text as it is read: empty if nothing in it can be seen, and without the white space around it unless the
+        model was trained to read that."""
+        if is_blank(text):
+            return ""
+        return text if self._tokenizer.keeps_spaces else text.strip()
+
+    def check_query(self, query: str) -> None:
+        """Raises `UnreadableQuery` if the tokenizer leaves nothing of it: a model may score that as high as a match."""
+        ((ids, _),) = self._tokenize([self.trimmed(query)], self._query_length)
+        if not self._tokenizer.holds_words(ids[: self._query_length].tolist()):
+            raise UnreadableQuery(
+                "query has no token that this model knows, so there is nothing to rank by; write it in words of a "
+                "language that the model reads"
+            )
 
     def encode(self, query: EncodedQuery, passages: Sequence[str], room: int | None = None) -> list[EncodedPair]:
         """One pair a passage, each at most max_length tokens, and at most `room` of them the passage's."""
         room = self.passage_room(query) if room is None else room
-        read = [passage.strip() for passage in passages]
+        read = [self.trimmed(passage) for passage in passages]
         return [self._pair(query, ids[:room], cut) for ids, cut in self._tokenize(read, room)]
 
     def passage_room(self, query: EncodedQuery) -> int:
@@ -116,25 +141,22 @@ class PairEncoder:
     def read_length(self, query: EncodedQuery, passage: str) -> int:
         """How many characters of a passage are read beside this query, with the white space before them."""
         room = self.passage_room(query)
-        read = passage.strip()
+        read = self.trimmed(passage)
         size = room * _CHARACTERS_PER_TOKEN
         while len(spans := self.token_spans(read[:size])) <= room and size < min(len(read), _MOST_CHARACTERS):
             size *= 4
-        before = len(passage) - len(passage.lstrip())
+        before = passage.find(read)
         if len(spans) > room:
             return before + spans[room - 1][1]
         return len(passage) if size >= len(read) else before + size
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """Tokens of each text, uncut and without special tokens."""
-        encodings = self._tokenizer.encode_batch_fast([encodable(text) for text in texts], add_special_tokens=False)
-        return [len(encoding) for encoding in encodings]
+        return [len(ids) for ids in self._tokenizer.encode_batch([encodable(text) for text in texts])]
 
     def token_spans(self, text: str) -> list[tuple[int, int]]:
         """Where each token of `text` lies in it, as character offsets."""
-        # encode_batch lets other threads run meanwhile, encode does not
-        (encoding,) = self._tokenizer.encode_batch([encodable(text)], add_special_tokens=False)
-        return list(encoding.offsets)
+        return list(self._tokenizer.encode(encodable(text)).offsets)
 
     def _pair(self, query: EncodedQuery, passage_ids: Tokens, cut: bool) -> EncodedPair:
         template = self._template
@@ -156,18 +178,14 @@ class PairEncoder:
         """
         window = limit * _CHARACTERS_PER_TOKEN
         heads = [encodable(text if len(text) <= window else _head(text, window)) for text in texts]
-        encodings = self._tokenizer.encode_batch_fast(heads, add_special_tokens=False)
-        ids = [np.array(encoding.ids, np.int32) for encoding in encodings]
+        ids = [np.array(each, np.int32) for each in self._tokenizer.encode_batch(heads)]
         cut = [False] * len(texts)
         for index, text in enumerate(texts):
             size = window
             while min(len(text), _MOST_CHARACTERS) > size and len(ids[index]) < limit + _CUT_MARGIN:
                 size *= 4
-                # encode_batch_fast lets other threads run meanwhile, encode does not
-                (encoding,) = self._tokenizer.encode_batch_fast(
-                    [encodable(_head(text, size))], add_special_tokens=False
-                )
-                ids[index] = np.array(encoding.ids, np.int32)
+                (longer,) = self._tokenizer.encode_batch([encodable(_head(text, size))])
+                ids[index] = np.array(longer, np.int32)
             cut[index] = len(ids[index]) > limit or len(text) > max(size, _MOST_CHARACTERS)
         return list(zip(ids, cut, strict=True))
 

@@ -17,6 +17,7 @@ from typing import Any
 
 from finerank.errors import BrokenModel, MissingExtra, ModelError, ModelNotFound, UnsupportedModel
 from finerank.scoring.calibration import CALIBRATION_FILE
+from finerank.scoring.declared_length import LENGTH_FILES, SHORTEST, declared_length
 from finerank.scoring.device import has_gpu_driver
 from finerank.scoring.families import CROSS, FAMILIES, LATE, POSITIONS_AFTER_PADDING, is_late
 from finerank.scoring.processor import check_native
@@ -55,7 +56,7 @@ _INT8_SAFETENSORS = "model_int8.safetensors"
 _CONFIG_NUMBERS: Mapping[str, int] = {
     **dict.fromkeys(("hidden_size", "num_attention_heads", "num_hidden_layers"), 1),
     **dict.fromkeys(("max_position_embeddings", "vocab_size", "type_vocab_size", "num_labels", "pad_token_id"), 0),
-    TRAINED_LENGTH: 8,
+    TRAINED_LENGTH: SHORTEST,
 }
 """Whole numbers of config.json, and how low each may be."""
 
@@ -104,8 +105,16 @@ class ModelFiles:
 
     @property
     def tuned_length(self) -> int:
-        """The length used when the user gives none: the one our training noted, or a usual one."""
-        return min(self.usable_length, int(self.config.get(TRAINED_LENGTH) or TUNED_LENGTH))
+        """The length used when the user gives none: the one our training noted, or a usual one; and no longer than what
+        the tokenizer's files say."""
+        tuned = int(self.config.get(TRAINED_LENGTH) or TUNED_LENGTH)
+        return min(self.usable_length, tuned, self.declared_length or tuned)
+
+    @property
+    def declared_length(self) -> int | None:
+        """The length that the tokenizer's files say the model is for."""
+        cut = self.tokenizer.suffix == ".json" and not self.config.get(TRAINED_LENGTH)
+        return declared_length(self.folder, self.tokenizer if cut else None)
 
     @property
     def _positions_after_padding(self) -> bool:
@@ -427,7 +436,7 @@ def _from_hub(name: str, revision: str | None, wanted: _Wanted) -> Path:
         listed = [file.rfilename for file in info.siblings or []]
         choice = _choose(listed, name, wanted, (info.config or {}).get("model_type"))
         _remember(str(info.sha), listed)
-        settings = ["config.json", "tokenizer_config.json", CALIBRATION_FILE, EXIT_FILE, _SHARD_INDEX]
+        settings = ["config.json", *LENGTH_FILES, CALIBRATION_FILE, EXIT_FILE, _SHARD_INDEX]
         files = [*settings, choice.tokenizer, *choice.weights]
         return Path(snapshot_download(name, revision=revision, allow_patterns=files))
     except OfflineModeIsEnabled as error:

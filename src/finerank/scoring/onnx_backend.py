@@ -5,12 +5,17 @@ the whole batch, so that a pair's logit would move with its company: by up to 0.
 run one pair at a time, which is bit-exact, needs no padding, and costs 1.2x the time of a batched run.
 """
 
+import ctypes
+from functools import cache
+from weakref import WeakSet
+
 import numpy as np
 from numpy.typing import NDArray
 
 from finerank.errors import BrokenModel, MissingExtra, OutOfMemory, UnsupportedModel
 from finerank.scoring.batch import Batch
 from finerank.scoring.device import Device
+from finerank.scoring.forks import after_fork
 from finerank.scoring.model_files import ModelFiles
 from finerank.scoring.processor import usable_cpus
 
@@ -29,15 +34,13 @@ class OnnxBackend:
 
     def __init__(self, files: ModelFiles, device: Device, threads: int | None = None) -> None:
         path = files.weights[0]
-        options = ort.SessionOptions()
-        options.log_severity_level = 3
-        options.intra_op_num_threads = threads or usable_cpus()  # its own default knows no quota of a container
-        try:
-            self._session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-        except Exception as error:
-            raise BrokenModel(f"{path}: ONNX Runtime cannot load it: {error}. Download or export it again.") from error
+        self._path = path.absolute()
+        self._threads = threads or usable_cpus()  # its own default knows no quota of a container
+        self._session: ort.InferenceSession | None = self._open()
+        _register()
+        _backends.add(self)
         self._inputs = {item.name: item.type for item in self._session.get_inputs()}
-        self._check(str(path))
+        self._check(str(path), self._session.get_outputs()[0].shape)
         self._pad_id = files.pad_id
         self._one_by_one = files.uses_operator("DynamicQuantizeLinear")
 
@@ -49,7 +52,25 @@ class OnnxBackend:
         return np.concatenate(list(rows))
 
     def close(self) -> None:
-        del self._session
+        self._session = None
+
+    def leave_session(self) -> None:
+        """In a child: leave the session, which waits forever for its threads when it ends, as it is; the next forward
+        opens another."""
+        if self._session is not None:
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._session))
+        self._session = None
+
+    def _open(self) -> "ort.InferenceSession":
+        options = ort.SessionOptions()
+        options.log_severity_level = 3
+        options.intra_op_num_threads = self._threads
+        try:
+            return ort.InferenceSession(str(self._path), options, providers=["CPUExecutionProvider"])
+        except Exception as error:
+            raise BrokenModel(
+                f"{self._path}: ONNX Runtime cannot load it: {error}. Download or export it again."
+            ) from error
 
     def _run(self, *arrays: NDArray[np.int64]) -> NDArray[np.float32]:
         feed = {
@@ -57,23 +78,36 @@ class OnnxBackend:
             for name, array in zip(_INPUTS, arrays, strict=True)
             if name in self._inputs
         }
+        session = self._session = self._session or self._open()
         try:
-            (logits,) = self._session.run([self._session.get_outputs()[0].name], feed)
+            (logits,) = session.run([session.get_outputs()[0].name], feed)
         except Exception as error:
             if "allocate" in str(error) or "bad_alloc" in str(error):
                 raise OutOfMemory(f"ONNX Runtime ran out of memory on {arrays[0].shape} tokens") from error
             raise
         return np.asarray(logits, np.float32).reshape(len(arrays[0]))
 
-    def _check(self, path: str) -> None:
+    def _check(self, path: str, shape: list[int | str]) -> None:
         unknown = self._inputs.keys() - set(_INPUTS)
         if unknown or "input_ids" not in self._inputs:
             raise UnsupportedModel(
                 f"{path}: takes the inputs {sorted(self._inputs)}; a cross-encoder takes {', '.join(_INPUTS)}."
             )
-        shape = self._session.get_outputs()[0].shape
         if len(shape) > 2 or (len(shape) == 2 and isinstance(shape[1], int) and shape[1] != 1):
             raise UnsupportedModel(f"{path}: gives {shape}; a reranker gives one logit a pair: [pairs] or [pairs, 1].")
+
+
+_backends: "WeakSet[OnnxBackend]" = WeakSet()
+
+
+@cache
+def _register() -> None:
+    after_fork(_leave_sessions)
+
+
+def _leave_sessions() -> None:
+    for backend in list(_backends):
+        backend.leave_session()
 
 
 def _rows(batch: Batch) -> list[tuple[int, int]]:

@@ -24,6 +24,7 @@ from finerank.scoring.batch import Batch
 from finerank.scoring.device import Device
 from finerank.scoring.exits import Exit
 from finerank.scoring.families import ACTIVATIONS, FAMILIES, checked_config, is_late
+from finerank.scoring.forks import ForkCheck
 from finerank.scoring.int8 import BLOCK, SCALE, ZERO
 from finerank.scoring.model_files import ModelFiles
 
@@ -40,6 +41,8 @@ try:
 except ImportError:  # torch before 2.10
     varlen_attn = None  # type: ignore[assignment]
 
+_forks = ForkCheck("torch")
+
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 
@@ -52,11 +55,13 @@ class TorchBackend:
         if threads:
             torch.set_num_threads(threads)
         self._device = torch.device(device.name)
+        check_not_forked(self._device)
         self._late = is_late(files.config)
         with out_of_memory_reported():
             self._model = Encoder.load(files, self._device, DTYPES[device.precision])
 
     def forward(self, batch: Batch) -> NDArray[np.float32]:
+        check_not_forked(self._device)
         with out_of_memory_reported(), torch.inference_mode():
             if self._late:
                 texts, pairs = batch.texts()
@@ -79,6 +84,11 @@ class TorchBackend:
         del self._model
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
+
+
+def check_not_forked(device: "torch.device | None" = None) -> None:
+    """Raises `LostThreads` in a child that was forked after torch was used; to be called before each use."""
+    _forks.use(threaded=torch.get_num_threads() > 1 or (device is not None and device.type != "cpu"))
 
 
 _OUT_OF_MEMORY = ("ALLOC_FAILED", "out of memory", "can't allocate memory", "not enough memory")

@@ -17,7 +17,7 @@ from finerank.scoring.device import Device
 from finerank.scoring.families import is_late
 from finerank.scoring.late import late_class
 from finerank.scoring.model_files import ModelFiles
-from finerank.scoring.torch_backend import DTYPES, out_of_memory_reported
+from finerank.scoring.torch_backend import DTYPES, check_not_forked, out_of_memory_reported
 
 try:
     import torch
@@ -36,12 +36,14 @@ class TransformersBackend:
         if threads:
             torch.set_num_threads(threads)
         self._device = torch.device(device.name)
+        check_not_forked(self._device)
         self._pad_id = files.pad_id
         with out_of_memory_reported():
             self._model = load_model(files, DTYPES[device.precision]).to(self._device).eval()
         self._takes_types = "token_type_ids" in inspect.signature(self._model.forward).parameters
 
     def forward(self, batch: Batch) -> NDArray[np.float32]:
+        check_not_forked(self._device)
         with out_of_memory_reported(), torch.inference_mode():
             ids, types, mask = (torch.from_numpy(array).to(self._device) for array in batch.padded(self._pad_id))
             types_too = {"token_type_ids": types} if self._takes_types else {}

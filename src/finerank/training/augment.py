@@ -19,6 +19,7 @@ from typing import Any, Self
 import numpy as np
 
 from finerank.errors import InvalidInput, InvalidSetting
+from finerank.ranking import is_blank
 from finerank.text.chunk import sentence_spans
 from finerank.training.examples import Example, read_lines
 from finerank.training.noise import Change, misread, mistype
@@ -177,7 +178,7 @@ def _changed(text: str, changes: Sequence[tuple[float, Change]], rng: np.random.
     for rate, change in changes:
         if rate and rng.random() < rate:
             after = change(text, rng)
-            text = after if after.strip() else text
+            text = text if is_blank(after) else after
     return text
 
 

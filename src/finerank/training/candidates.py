@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from finerank.errors import InvalidInput, MissingExtra
-from finerank.ranking import PairScore
+from finerank.ranking import PairScore, is_blank
 from finerank.retrieval.embed import Embedder, Vectors
 from finerank.text.chunk import chunk_spans
 from finerank.text.terms import terms
@@ -104,7 +104,7 @@ def read_passages(path: Path) -> list[str]:
     if (path / "corpus.jsonl").is_file():
         path = path / "corpus.jsonl"
     passages = _from_folder(path) if path.is_dir() else read_texts(path).values()
-    return list(dict.fromkeys(passage for passage in passages if passage.strip()))
+    return list(dict.fromkeys(passage for passage in passages if not is_blank(passage)))
 
 
 def _from_folder(path: Path) -> list[str]:

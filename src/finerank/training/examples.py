@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from finerank.errors import InvalidInput, MissingExtra
+from finerank.ranking import is_blank
 
 _UNREADABLE: tuple[type[Exception], ...] = (UnicodeDecodeError, EOFError, OSError, zlib.error)
 try:
@@ -51,7 +52,7 @@ class Example:
     language: str = ""
 
     def __post_init__(self) -> None:
-        if not self.query.strip():
+        if is_blank(self.query):
             raise InvalidInput("the query is empty; leave the line out")
         if not self.passages:
             raise InvalidInput(f"the query {self.query[:50]!r} has no passages; leave the line out")

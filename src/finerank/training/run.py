@@ -21,6 +21,7 @@ from typing import Any, cast
 
 from finerank.errors import DeviceUnavailable, InvalidSetting, MissingExtra, ParityFailed
 from finerank.scoring.allocator import keep_large_blocks
+from finerank.scoring.declared_length import TOKENIZER_CONFIG, read_tokenizer_config
 from finerank.scoring.encode import PairEncoder, open_encoder
 from finerank.scoring.families import is_late
 from finerank.scoring.model_files import TRAINED_LENGTH, ModelFiles, find_model
@@ -154,10 +155,8 @@ def save_model(model: Any, start: Start, out: Path) -> None:  # noqa: ANN401 - p
         model.float().save_pretrained(out, save_original_format=False)
     tokenizer = load_tokenizer(start.files.tokenizer)
     (out / "tokenizer.json").write_text(tokenizer.to_str(), encoding="utf-8")
-    source = start.files.folder / "tokenizer_config.json"
-    described = json.loads(source.read_text(encoding="utf-8")) if source.is_file() else {}
-    described["model_max_length"] = start.encoder.max_length
-    (out / "tokenizer_config.json").write_text(json.dumps(described, indent=1), encoding="utf-8")
+    described = {**read_tokenizer_config(start.files.folder), "model_max_length": start.encoder.max_length}
+    (out / TOKENIZER_CONFIG).write_text(json.dumps(described, indent=1), encoding="utf-8")
 
 
 def fingerprint(examples: Iterable[Example]) -> str:

@@ -49,6 +49,7 @@ def train(
     settings = settings or TrainSettings()
     _check_examples(examples, settings)
     start = Start.find(model, settings.max_length)
+    _check_queries([*examples, *dev], start)
     if settings.exit_layers:
         check_exit(start.files, settings.exit_layers)
     top_grade = max(label for example in examples for label in example.labels)
@@ -86,6 +87,14 @@ def _check_examples(examples: Sequence[Example], settings: TrainSettings) -> Non
         raise InvalidInput(
             f"distill={settings.distill!r}: no example has a teacher's scores; `finerank mine --teacher` adds them"
         )
+
+
+def _check_queries(examples: Sequence[Example], start: Start) -> None:
+    for query in {example.query: None for example in examples}:
+        try:
+            start.encoder.check_query(query)
+        except InvalidInput as error:
+            raise InvalidInput(f"the query {query[:50]!r}: {error}; or leave its line out") from error
 
 
 class _Refresh(TrainerCallback):  # type: ignore[misc]  # transformers is untyped
