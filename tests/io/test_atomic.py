@@ -24,11 +24,16 @@ from finerank.io.atomic import (
 def test_a_file_is_replaced_when_it_is_whole(tmp_path: Path):
     out = tmp_path / "out"
     out.write_text("old", encoding="utf-8")
-    with pytest.raises(KeyboardInterrupt), open_output(out) as file:
-        file.write("new")
-        file.flush()
-        assert out.read_text(encoding="utf-8") == "old"
-        raise KeyboardInterrupt
+
+    def stopped() -> None:
+        with open_output(out) as file:
+            file.write("new")
+            file.flush()
+            assert out.read_text(encoding="utf-8") == "old"
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        stopped()
     assert [each.name for each in tmp_path.iterdir()] == ["out"]
     assert out.read_text(encoding="utf-8") == "old"
     write_text(out, "new \ud83d\n")
@@ -130,8 +135,8 @@ def test_a_device_is_written_to(tmp_path: Path):
 def test_standard_output_is_written_to_between_what_is_printed(tmp_path: Path, name: str, kind: str):
     (tmp_path / "link").symlink_to("/dev/stdout")
     code = (
-        "import sys; from pathlib import Path; from finerank.io.atomic import *; out = Path(sys.argv[1]); print('before');"
-        "write_text(out, 'written\\n'); print('after', is_standard_output(out))"
+        "import sys; from pathlib import Path; from finerank.io.atomic import *; out = Path(sys.argv[1]);"
+        "print('before'); write_text(out, 'written\\n'); print('after', is_standard_output(out))"
     )
     command, lines = [sys.executable, "-c", code, name], "before\nwritten\nafter True\n"
     if kind == "pipe":
@@ -191,9 +196,14 @@ def test_a_file_that_cannot_be_renamed_over_is_written_into(tmp_path: Path, monk
 
 def test_a_folder_appears_when_it_is_whole(tmp_path: Path):
     out = tmp_path / "out"
-    with pytest.raises(KeyError), new_folder(out) as part:
-        (part / "a").write_text("x", encoding="utf-8")
-        raise KeyError
+
+    def stopped() -> None:
+        with new_folder(out) as part:
+            (part / "a").write_text("x", encoding="utf-8")
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        stopped()
     assert list(tmp_path.iterdir()) == []
     with new_folder(out) as part:
         (part / "a").write_text("x", encoding="utf-8")

@@ -3,8 +3,8 @@
     with open_output(Path("mined.jsonl")) as file:
         file.write(line)
 
-The file that the path leads to keeps its inode's links, its mode and its owner. A FIFO, a device or a descriptor such as
-/dev/stdout gets the bytes as they are written.
+Links are followed, and a file keeps its hard links, mode and owner. A FIFO, a socket, a device or /dev/stdout gets the
+bytes as they are written.
 """
 
 import errno
@@ -31,7 +31,7 @@ _PART = ".finerank-"
 
 @contextmanager
 def open_output(path: Path) -> Iterator[TextIO]:
-    """A UTF-8 text file to write, as `open_binary_output`; a lone surrogate becomes \\udXXX, which is its JSON escape."""
+    """A UTF-8 text file to write, as `open_binary_output`; a lone surrogate becomes \\udXXX, its JSON escape."""
     with open_binary_output(path) as file, as_text(file) as text:
         yield text
 
@@ -140,7 +140,8 @@ def new_folder(out: Path) -> Iterator[Path]:
     """
     out = out.resolve()
     inside = out.is_dir()
-    part = (out if inside else out.parent) / f"{_PART}{uuid4().hex[:12]}"
+    part = (out if inside else out.parent) / f"{_PART}{out.name}"
+    shutil.rmtree(part, ignore_errors=True)  # of a run that was killed
     part.mkdir(parents=True)
     try:
         yield part

@@ -6,7 +6,7 @@ import logging
 import sys
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from pathlib import Path
 from typing import IO, Any, TextIO
@@ -52,8 +52,8 @@ def decode(content: bytes, name: str, report: Report | None = None) -> str:
 
     A guessed encoding and bytes that do not fit are reported. Raises `UnreadableFile` if it is no text.
 
-    >>> decode("重置按钮".encode("gb18030"), "a.txt", print)
-    a.txt: not UTF-8 (byte 0, line 1); read as gb18030, which may be wrong: name the encoding with --encoding
+    >>> decode("重置按钮".encode("gb18030"), "a.txt", lambda problem: print(problem[:50]))
+    a.txt: not UTF-8 (byte 0, line 1); read as gb18030
     '重置按钮'
     """
     text = "".join(TextLines(io.BytesIO(content), name, report))
@@ -153,7 +153,8 @@ class TextLines:
         if guess:
             name = common_name(self.encoding)
             self._report(
-                f"{self._name}: {guess}; read as {name}, which may be wrong: name the encoding with --encoding"
+                f"{self._name}: {guess}; read as {name}, which may be wrong: better convert it to UTF-8, or name its "
+                "encoding with --encoding"
             )
 
     def _narrow(self, stream: io.BufferedReader) -> Iterator[str]:
@@ -212,8 +213,9 @@ class TextLines:
 
 def _survey_all(stream: io.BufferedReader, name: str) -> Survey:
     survey = Survey(name)
-    while block := stream.read(_BLOCK_BYTES):
-        survey.feed(block + stream.readline())
+    with suppress(*_DAMAGED):  # what comes before the damage is read, which is then reported where it is
+        while block := stream.read(_BLOCK_BYTES):
+            survey.feed(block + stream.readline())
     return survey
 
 

@@ -136,7 +136,7 @@ def check_encoding(name: str) -> str:
         codec = codecs.lookup(name)
         "".encode(codec.name).decode(codec.name)  # not one of Python's codecs from bytes to bytes
     except (LookupError, TypeError, UnicodeError) as error:
-        raise InvalidSetting(f"--encoding {name}: no such encoding; try utf-8, gb18030, big5 or shift_jis") from error
+        raise InvalidSetting(f"encoding={name!r}: no such encoding; try utf-8, gb18030, big5 or shift_jis") from error
     return SUPERSETS.get(codec.name, codec.name)
 
 

@@ -28,9 +28,9 @@ _DELIMITERS = "\t|;,"
 """The likelier first where two of them fit: a comma stands in prose and in numbers too."""
 
 _NAMES = frozenset({
-    *TEXT_FIELDS, *ID_FIELDS, "title", "name", "question", "query", "answer", "description", "summary", "date", "url", "lang",
-    "language", "source", "author", "category", "tags", "label", "score", "key", "value", "city", "country", "price",
-    "标题", "内容", "正文", "文本", "问题", "答案", "回答", "编号", "名称", "姓名", "日期", "类别", "分类", "标签", "来源",
+    *TEXT_FIELDS, *ID_FIELDS, "title", "name", "question", "query", "answer", "description", "summary", "date", "url",
+    "lang", "language", "source", "author", "category", "tags", "label", "score", "key", "value", "city", "country",
+    "price", "标题", "内容", "正文", "文本", "问题", "答案", "回答", "编号", "名称", "姓名", "日期", "类别", "分类", "标签",
 })  # fmt: skip
 """What columns are called, in lower case."""
 
@@ -95,9 +95,8 @@ def find_delimiter(sample: Sequence[str]) -> str:
 def has_header(rows: Sequence[Sequence[str]], in_doubt: bool = True) -> bool:
     """Whether the first row names the columns of the others.
 
-    It does if it says what columns are called, and does not if it holds a number, a sentence or an empty cell among
-    filled ones, or if a cell is built like those under it (q1, q2, ...). `in_doubt` is the answer for several columns; one
-    in doubt has no name.
+    It does if it holds a common name of a column, and does not if it holds a number or a sentence, or a cell built like
+    those under it (q1, q2, ...). `in_doubt` is the answer for several columns; a single one then has no name.
     """
     first, others = [cell.strip() for cell in rows[0]], rows[1:]
     if any(cell.lower() in _NAMES for cell in first):
