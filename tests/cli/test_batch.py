@@ -195,10 +195,10 @@ def test_requests_in_other_encodings_are_read_and_reported(
 
 def test_a_bad_line_keeps_its_id(tmp_path: Path):
     source, out = tmp_path / "in", tmp_path / "out"
-    bad = [{"id": "a", "query": 3}, {"id": 7, "query": "q", "documents": "d"}, {"id": "c", "query": " ", "documents": []},
-           {"id": "d", "query": "q", "documents": [None]}, {"id": "e", "query": "q", "documents": [], "top_n": -1},
-           {"id": "f", "query": "q", "documents": [], "top_n": "2"}, {"id": "g", "query": "q", "documents": [], "threshold": 2},
-           {"id": ["h"], "query": "q", "documents": ["d"], "threshold": "high"}]  # fmt: skip
+    good = {"query": "q", "documents": ["d"]}
+    bad = [{"id": "a", "query": 3}, {**good, "id": 7, "documents": "d"}, {**good, "id": "c", "query": " "},
+           {**good, "id": "d", "documents": [None]}, {**good, "id": "e", "top_n": -1},
+           {**good, "id": "f", "top_n": "2"}, {**good, "id": "g", "threshold": 2}, {**good, "id": ["h"], "threshold": "high"}]  # fmt: skip
     source.write_text("\n".join(map(json.dumps, bad)), encoding="utf-8")
     assert rank_batch(stub_reranker(), source, out, None) == 3
     assert [answer["id"] for answer in outputs(out)] == ["a", 7, "c", "d", "e", "f", "g", ["h"]]

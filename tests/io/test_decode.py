@@ -21,7 +21,8 @@ RUSSIAN = "Чтобы сбросить пароль маршрутизатора
 FRENCH = "Le café près de la gare ouvre à neuf heures, même l’été – “très” tôt."
 LEGACY = [
     ("gbk", CHINESE), ("gb18030", CHINESE + "𠀀"), ("gbk", "订单编号,客户,金额"), ("gbk", "你好"),
-    ("big5", TRADITIONAL), ("shift_jis", JAPANESE), ("euc_jp", JAPANESE), ("iso2022_jp", JAPANESE), ("euc_kr", KOREAN), ("cp1251", RUSSIAN),
+    ("big5", TRADITIONAL), ("shift_jis", JAPANESE), ("euc_jp", JAPANESE), ("iso2022_jp", JAPANESE),
+    ("euc_kr", KOREAN), ("cp1251", RUSSIAN),
     ("koi8-r", RUSSIAN), ("cp1252", FRENCH), ("cp1252", "It’s 5 °C"), ("cp1252", "naïve"),
     ("cp1250", "Zażółć gęślą jaźń"),
 ]  # fmt: skip

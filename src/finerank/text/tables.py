@@ -30,7 +30,8 @@ _DELIMITERS = "\t|;,"
 _NAMES = frozenset({
     *TEXT_FIELDS, *ID_FIELDS, "title", "name", "question", "query", "answer", "description", "summary", "date", "url",
     "lang", "language", "source", "author", "category", "tags", "label", "score", "key", "value", "city", "country",
-    "price", "标题", "内容", "正文", "文本", "问题", "答案", "回答", "编号", "名称", "姓名", "日期", "类别", "分类", "标签",
+    "price", "标题", "内容", "正文", "文本", "问题", "答案", "回答", "编号", "名称", "姓名", "日期",
+    "类别", "分类", "标签",
 })  # fmt: skip
 """What columns are called, in lower case."""
 
