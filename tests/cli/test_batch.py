@@ -198,7 +198,8 @@ def test_a_bad_line_keeps_its_id(tmp_path: Path):
     good = {"query": "q", "documents": ["d"]}
     bad = [{"id": "a", "query": 3}, {**good, "id": 7, "documents": "d"}, {**good, "id": "c", "query": " "},
            {**good, "id": "d", "documents": [None]}, {**good, "id": "e", "top_n": -1},
-           {**good, "id": "f", "top_n": "2"}, {**good, "id": "g", "threshold": 2}, {**good, "id": ["h"], "threshold": "high"}]  # fmt: skip
+           {**good, "id": "f", "top_n": "2"}, {**good, "id": "g", "threshold": 2},
+           {**good, "id": ["h"], "threshold": "high"}]  # fmt: skip
     source.write_text("\n".join(map(json.dumps, bad)), encoding="utf-8")
     assert rank_batch(stub_reranker(), source, out, None) == 3
     assert [answer["id"] for answer in outputs(out)] == ["a", 7, "c", "d", "e", "f", "g", ["h"]]

@@ -77,7 +77,7 @@ def check_output(path: Path) -> None:
     place = output_place(path)
     if place.mode is None:
         if not place.path.parent.is_dir():
-            raise _no_folder(place.path)
+            raise _no_folder(place.path if path.is_symlink() else path)
         if not os.access(place.path.parent, os.W_OK | os.X_OK):
             raise PermissionError(errno.EACCES, "Permission denied", str(path))
 
