@@ -94,6 +94,9 @@ def test_one_accent_in_a_long_ascii_file_is_western():
     "content",
     [
         b"abc\0\0\1\2",
+        b"\0\1",
+        b"{}\0\1",
+        b"\1\2\3\4",
         b"%PDF-1.7\nplain so far\n",
         b"\x89PNG\r\n\x1a\n",
         b"PK\x03\x04plain",
@@ -141,9 +144,12 @@ def test_compressed_files_are_known_by_their_content(tmp_path: Path):
     for pack in (gzip.compress, zstandard.compress):
         (tmp_path / "a").write_bytes(pack(CHINESE.encode("gbk")))
         assert read_text(tmp_path / "a") == CHINESE
-    (tmp_path / "a").write_bytes(gzip.compress(CHINESE.encode())[:-9])
-    with pytest.raises(InvalidInput, match="a: is damaged"):
-        read_text(tmp_path / "a")
+        (tmp_path / "a").write_bytes(pack(CHINESE.encode()) + pack(RUSSIAN.encode() * 9999))
+        assert read_text(tmp_path / "a") == CHINESE + RUSSIAN * 9999
+        for cut in (-1, -9, 20):
+            (tmp_path / "a").write_bytes((pack(CHINESE.encode()) * 2)[:cut])
+            with pytest.raises(InvalidInput, match="a: is damaged"):
+                read_text(tmp_path / "a")
     with pytest.raises(InvalidInput, match="none: No such file"):
         read_text(tmp_path / "none")
 

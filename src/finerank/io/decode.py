@@ -25,6 +25,7 @@ STANDARD_INPUT = Path("-")
 _GZIP, _ZSTANDARD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
 _DAMAGED = (EOFError, zlib.error, gzip.BadGzipFile)
 _BLOCK_BYTES = 1 << 20
+_PACKED_BYTES = 1 << 14
 _NAMED_PLACES = 5
 _encoding: ContextVar[str | None] = ContextVar("encoding", default=None)
 
@@ -224,35 +225,46 @@ def _decompressed(file: io.BufferedReader, name: str) -> io.BufferedReader:
     if head.startswith(_GZIP):
         return io.BufferedReader(gzip.GzipFile(fileobj=file))
     if head.startswith(_ZSTANDARD):
-        return io.BufferedReader(_zstandard_reader(file, name))
+        return io.BufferedReader(_ZstandardStream(file, name))
     return file
 
 
-def _zstandard_reader(stream: IO[bytes], name: str) -> Any:  # noqa: ANN401 - zstandard is untyped
-    try:
-        import zstandard
-    except ImportError as error:
-        raise MissingExtra(Path(name).name, "train") from error
-    # A file written in parts has several frames; reading past the first is not the library's documented default.
-    reader = zstandard.ZstdDecompressor().stream_reader(stream, read_across_frames=True, closefd=False)
-    return _ZstandardStream(reader, zstandard.ZstdError)
-
-
 class _ZstandardStream(io.RawIOBase):
-    """Raises zlib's error where zstandard raises one of its own."""
+    """What zstandard compressed, in as many frames as there are. Unlike the library's own reader it raises EOFError
+    where the last of them is not whole."""
 
-    def __init__(self, reader: Any, error: type[Exception]) -> None:  # noqa: ANN401 - zstandard is untyped
-        self._reader = reader
-        self._error = error
+    def __init__(self, stream: IO[bytes], name: str) -> None:
+        try:
+            import zstandard
+        except ImportError as error:
+            raise MissingExtra(Path(name).name, "train") from error
+        self._stream = stream
+        self._begin, self._error = zstandard.ZstdDecompressor().decompressobj, zstandard.ZstdError
+        self._frame: Any = None
+        self._ready = b""
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:  # noqa: ANN401 - what io passes
-        try:
-            return int(self._reader.readinto(buffer))
-        except self._error as error:
-            raise zlib.error(str(error)) from error
+        while not self._ready and (block := self._stream.read(_PACKED_BYTES)):
+            self._unpack(block)
+        if not self._ready and self._frame is not None:
+            raise EOFError("it ends within a frame")
+        size = min(len(buffer), len(self._ready))
+        buffer[:size], self._ready = self._ready[:size], self._ready[size:]
+        return size
+
+    def _unpack(self, block: bytes) -> None:
+        while block:
+            self._frame = self._frame or self._begin()
+            try:
+                self._ready += self._frame.decompress(block)
+            except self._error as error:
+                raise zlib.error(str(error)) from error
+            block = self._frame.unused_data if self._frame.eof else b""
+            if self._frame.eof:
+                self._frame = None
 
 
 def _split(text: str) -> Iterator[str]:

@@ -114,7 +114,8 @@ class Survey:
             raise UnreadableFile(f"{self.name}: is binary, not text")
         if _CONTROL.search(self.head) and (wide := wide_encoding(self.head)):
             return wide, "has no byte order mark"
-        if self.zeros:
+        controls = len(_CONTROL.findall(self.head))
+        if self.zeros or controls > max(3, len(self.head) // 10):
             raise UnreadableFile(f"{self.name}: is binary, whatever its name says")
         if self.escaped and not self.bad and not self.valid:
             return "iso2022_jp_2", "holds escape sequences"
@@ -187,6 +188,9 @@ _SCRIPTS = ((0x20, 0x52F), (0x590, 0x6FF), (0x900, 0xE7F), (0x1E00, 0x218F), (0x
             (0xAC00, 0xD7A3), (0xFF00, 0xFFEF), (0x1F300, 0x1FAFF))  # fmt: skip
 """Where the characters of today's text lie; bytes in the wrong order fall anywhere."""
 
+_ORDINARY = re.compile("[\t\n\r -~\u3000-\u303f\uff00-\uffef]")
+"""What hardly any text is without: a space, a line break, a letter of ASCII, punctuation."""
+
 
 def _plausibility(head: bytes, codec: str) -> float:
     """The part of the characters that text has; ASCII's count double, for their bytes in the wrong order are rare."""
@@ -202,7 +206,7 @@ def _plausibility(head: bytes, codec: str) -> float:
     odd = sum(
         unicodedata.category(character) in ("Cc", "Cn", "Co") and character not in "\t\n\r\f\x1a" for character in text
     )
-    if not text or odd:
+    if len(text) < 2 or odd or not _ORDINARY.search(text):
         return 0.0
     good = sum(
         character in "\t\n\r" or any(low <= ord(character) <= high for low, high in _SCRIPTS) for character in text
