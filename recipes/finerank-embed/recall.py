@@ -10,7 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from finerank.evaluation.datasets import JudgedSet, read_json_lines, read_set
+from finerank.evaluation.datasets import JudgedSet, read_set
+from finerank.io.jsonl import read_objects
 from finerank.retrieval.embed import load_embedder
 from finerank.training.candidates import Bm25, CandidateSource, Nearest
 
@@ -35,7 +36,7 @@ def main() -> None:
     embedder, groups = load_embedder(options.embedder), defaultdict(list)
     for folder in options.sets:
         judged = read_set(folder)
-        rows = [fields for _, fields in read_json_lines(folder / "corpus.jsonl")]
+        rows = [fields for _, fields in read_objects(folder / "corpus.jsonl")]
         ids, texts = [row["_id"] for row in rows], [f"{row.get('title', '')} {row['text']}".strip() for row in rows]
         figures = [recall(judged, Bm25(texts), ids), recall(judged, Nearest(texts, embedder), ids)]
         print(f"{folder.name:24s} BM25 {figures[0]:.3f}  embedder {figures[1]:.3f}", flush=True)

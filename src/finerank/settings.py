@@ -383,7 +383,7 @@ def _from_toml(table: str) -> dict[str, _Value]:
             raise InvalidSetting(f"FINERANK_CONFIG={given}: no such file")
         return {}
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        content = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InvalidSetting(f"{path}: not readable as TOML: {error}") from error
     _check_tables(path, content)
@@ -539,5 +539,6 @@ class RagSettings(_Options):
 
 _GROUPS: tuple[type[_Options], ...] = (Settings, ServeSettings, RagSettings)
 
-_OTHER_VARIABLES = frozenset({"FINERANK_CONFIG", "FINERANK_CACHE_DIR", "FINERANK_API_KEY"})
-"""Variables that are no option's: the settings' file, the cache folder, and the key that `finerank mcp` sends."""
+_OTHER_VARIABLES = frozenset({"FINERANK_CONFIG", "FINERANK_CACHE_DIR", "FINERANK_API_KEY", "FINERANK_ENCODING"})
+"""Variables that are no option's: the settings' file, the cache folder, the key that `finerank mcp` sends, and the
+encoding of what commands read."""

@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 import time
@@ -141,6 +142,149 @@ def test_a_run_does_not_go_on_with_another_model_under_the_same_name(
         pytest.raises(InvalidSetting, match="begun with content="),
     ):
         rank_batch(reranker, source, out, None)
+
+
+@pytest.mark.parametrize(
+    "change", ["edit", "reorder", "shorten", "replace", "blank line", "drop the first", "edit the last"]
+)
+@pytest.mark.parametrize("complete", [True, False])
+def test_a_run_does_not_go_on_with_other_requests(tmp_path: Path, change: str, complete: bool):
+    source, out = requests(tmp_path / "in", 20), tmp_path / "out"
+    rank_batch(stub_reranker(), source, out, None)
+    if not complete:
+        out.write_bytes(out.read_bytes()[:-9])
+    before = out.read_bytes().rpartition(b"\n")[0]
+    lines = source.read_text(encoding="utf-8").splitlines()
+    changed = {
+        "edit": [lines[0].replace("other", "different"), *lines[1:]],
+        "edit the last": [*lines[:17], *(line.replace("other", "different") for line in lines[17:])],
+        "reorder": [lines[1], lines[0], *lines[2:]],
+        "shorten": lines[:10],
+        "replace": [line.replace("word", "term") for line in lines],
+        "blank line": ["", *lines],
+        "drop the first": lines[1:],
+    }[change]
+    source.write_text("\n".join(changed) + "\n", encoding="utf-8")
+    with pytest.raises(InvalidSetting, match=r"answers other requests than the first .* lines of .*delete the output"):
+        rank_batch(stub_reranker(), source, out, None)
+    assert out.read_bytes().startswith(before)
+
+
+def test_a_run_goes_on_with_requests_that_were_added_or_encoded_otherwise(tmp_path: Path):
+    source, out = requests(tmp_path / "in", 3), tmp_path / "out"
+    rank_batch(stub_reranker(), source, out, None)
+    line = json.dumps({"query": "重置", "documents": ["重置 按钮", "其他"]}, ensure_ascii=False)
+    source.write_bytes((source.read_text(encoding="utf-8") + line).replace("\n", "\r\n").encode("utf-16"))
+    assert rank_batch(stub_reranker(), source, out, None) == 0
+    assert [answer["line"] for answer in outputs(out)] == [1, 2, 3, 4]
+    assert outputs(out)[3]["results"][0]["text"] == "重置 按钮"
+
+
+@pytest.mark.parametrize("encoding", ["gb18030", "utf-16", "utf-16-le"])
+def test_requests_in_other_encodings_are_read_and_reported(
+    tmp_path: Path, encoding: str, caplog: pytest.LogCaptureFixture
+):
+    source, out = tmp_path / "in", tmp_path / "out"
+    ascii_lines = '{"query": "word", "documents": ["word"]}\n' * 3
+    line = json.dumps({"query": "如何重置路由器", "documents": ["请按住重置按钮十秒钟。"]}, ensure_ascii=False)
+    source.write_bytes(f"{ascii_lines}{line}\n".encode(encoding))
+    assert rank_batch(stub_reranker(), source, out, None) == 0
+    assert outputs(out)[3]["results"][0]["text"] == "请按住重置按钮十秒钟。"
+    assert bool(caplog.records) == (encoding != "utf-16")
+
+
+def test_a_bad_line_keeps_its_id(tmp_path: Path):
+    source, out = tmp_path / "in", tmp_path / "out"
+    good = {"query": "q", "documents": ["d"]}
+    bad = [{"id": "a", "query": 3}, {**good, "id": 7, "documents": "d"}, {**good, "id": "c", "query": " "},
+           {**good, "id": "d", "documents": [None]}, {**good, "id": "e", "top_n": -1},
+           {**good, "id": "f", "top_n": "2"}, {**good, "id": "g", "threshold": 2},
+           {**good, "id": ["h"], "threshold": "high"}]  # fmt: skip
+    source.write_text("\n".join(map(json.dumps, bad)), encoding="utf-8")
+    assert rank_batch(stub_reranker(), source, out, None) == 3
+    assert [answer["id"] for answer in outputs(out)] == ["a", 7, "c", "d", "e", "f", "g", ["h"]]
+    assert all("error" in answer for answer in outputs(out))
+
+
+def test_a_line_has_its_own_top_n_and_threshold(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    source, out = tmp_path / "in", tmp_path / "out"
+    documents = ["word", "word other", "other"]
+    limits = [{}, {"top_n": 1}, {"threshold": 0.0}, {"threshold": 0.6}, {"top_n": 0},
+              {"top_n": None, "threshold": None}, {"top_n": 3, "threshold": 0}]  # fmt: skip
+    lines = [{"query": "word", "documents": documents, **each} for each in limits]
+    source.write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
+    assert rank_batch(stub_reranker(threshold=0.4), source, out, 2) == 0
+    scores = [[result["score"] for result in answer["results"]] for answer in outputs(out)]
+    everything = scores[6]
+    assert len(everything) == 3
+    assert scores == [
+        [score for score in everything if score >= 0.4][:2], everything[:1], everything[:2],
+        [score for score in everything if score >= 0.6][:2], [], [score for score in everything if score >= 0.4][:2],
+        everything,
+    ]  # fmt: skip
+    assert "not used" not in capsys.readouterr().err
+
+
+def test_fields_that_mean_nothing_are_told_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    source = tmp_path / "in"
+    line = {"query": "word", "documents": ["word"], "top_k": 1, "max_length": 9}
+    source.write_text("\n".join([json.dumps(line)] * 3), encoding="utf-8")
+    assert rank_batch(stub_reranker(), source, tmp_path / "out", None) == 0
+    told = " ".join(capsys.readouterr().err.split())
+    assert told.count("top_k, max_length: not used; a request has query, documents, id, top_n, threshold") == 1
+
+
+def test_ctrl_c_says_what_is_done_and_the_same_command_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    source, out = requests(tmp_path / "in", 600), tmp_path / "out"
+
+    class Stopped(OverlapBackend):
+        stops = True
+
+        def forward(self, batch: Batch) -> NDArray[np.float32]:
+            if self.stops and out.stat().st_size:
+                raise KeyboardInterrupt
+            return super().forward(batch)
+
+    assert rank_batch(stub_reranker(Stopped()), source, out, None) == 130
+    told = capsys.readouterr().err
+    assert "this run answered 256 request(s), the last on line 256" in told
+    assert f"They are in {out}; give the same command to go on" in told
+    Stopped.stops = False
+    assert rank_batch(stub_reranker(Stopped()), source, out, None) == 0
+    assert [answer["line"] for answer in outputs(out)] == list(range(1, 601))
+
+
+def test_what_is_no_file_is_written_to_and_stays_what_it_is(tmp_path: Path):
+    source, fifo = requests(tmp_path / "in", 3), tmp_path / "fifo"
+    os.mkfifo(fifo)
+    for _ in range(2):
+        with subprocess.Popen(["cat", str(fifo)], stdout=subprocess.PIPE, text=True) as reader:
+            assert rank_batch(stub_reranker(), source, fifo, None) == 0
+            answers = reader.communicate()[0].splitlines()
+        assert [json.loads(answer)["line"] for answer in answers] == [1, 2, 3]
+    assert stat.S_ISFIFO(fifo.stat().st_mode)
+    (tmp_path / "real").touch()
+    (tmp_path / "link").symlink_to("real")
+    for count in (2, 3):
+        assert rank_batch(stub_reranker(), requests(tmp_path / "in", count), tmp_path / "link", None) == 0
+        assert [answer["line"] for answer in outputs(tmp_path / "real")] == list(range(1, count + 1))
+    assert (tmp_path / "link").is_symlink()
+
+
+def test_rankings_are_valid_json_whatever_the_locale(tmp_path: Path):
+    source = tmp_path / "in"
+    line = {"id": "é😀", "query": "重置", "documents": [{"text": "重置 😀", "note": float("nan")}]}
+    source.write_text(json.dumps(line, ensure_ascii=False) + "\n{\n", encoding="utf-8")
+    command = [sys.executable, "-m", "finerank", "rank", "--batch", str(source)]
+    for encoding in ("ascii", "latin-1", "gbk", "utf-8"):
+        completed = subprocess.run(command, capture_output=True, env={**os.environ, "PYTHONIOENCODING": encoding})
+        assert completed.returncode == 3, completed.stderr
+        answer, bad = (
+            json.loads(each, parse_constant=pytest.fail) for each in completed.stdout.decode(encoding).splitlines()
+        )
+        assert (answer["id"], answer["results"][0]["text"]) == ("é😀", "重置 😀")
+        assert answer["results"][0]["metadata"] == {"note": None}
+        assert "error" in bad
 
 
 def test_an_output_of_before_the_first_line_told_the_run_is_gone_on_with(tmp_path: Path):

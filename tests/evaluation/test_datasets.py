@@ -123,11 +123,11 @@ def test_what_cannot_be_read_is_named_by_file_and_line(write_set, changed: dict[
         read_set(write_set(**changed))
 
 
-def test_a_file_that_is_not_utf8_is_named(write_set) -> None:
+def test_a_file_that_is_not_utf8_is_read_and_reported(write_set, caplog: pytest.LogCaptureFixture) -> None:
     folder = write_set()
     (folder / "queries.jsonl").write_bytes(b'{"_id": "q1", "text": "caf\xe9"}\n')
-    with pytest.raises(InvalidInput, match=r"queries.jsonl: is not UTF-8"):
-        read_set(folder)
+    assert read_set(folder).queries[0].text == "café"
+    assert "queries.jsonl: not UTF-8 (byte 26, line 1); read as windows-1252" in caplog.text
 
 
 def test_a_set_that_gzip_compressed_is_the_same(write_set) -> None:

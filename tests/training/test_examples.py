@@ -1,6 +1,8 @@
 """Training data of every format comes in as examples; what is broken names its file, line and fix."""
 
+import gzip
 import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,9 +11,8 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from finerank import InvalidInput, MissingExtra
-from finerank.training import examples as module
-from finerank.training.examples import READERS, Example, open_text, read_examples, with_teacher_scores, write_examples
+from finerank import FinerankError, InvalidInput, MissingExtra
+from finerank.training.examples import READERS, Example, read_examples, with_teacher_scores, write_examples
 
 NUMBERS = st.floats(allow_nan=False, allow_infinity=False)
 
@@ -166,7 +167,7 @@ def test_a_folder_saved_by_datasets(tmp_path: Path, splits: bool):
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("not json", "is not JSON"),
+        ("not json", "not readable as JSON"),
         ("[1]", "not a JSON object"),
         ('{"query": "q", "pos": "a"}', "'pos' must be a list of texts"),
         ('{"query": 3, "pos": ["a"]}', "'query' must be a text"),
@@ -187,10 +188,26 @@ def test_a_bad_line_is_named(tmp_path: Path, line: str, message: str):
 
 
 def test_bytes_that_are_no_text_are_named(tmp_path: Path):
-    for name, content in (("x.jsonl", b'{"query": "\xff"}'), ("x.gz", b"none"), ("x.zst", b"none")):
+    damaged = (gzip.compress(b"{}" * 99)[:-9], zstandard.compress(b"{}" * 99)[:-3])
+    for name, content in (("x.gz", damaged[0]), ("x.zst", damaged[1]), ("x.jsonl", b"{}\0\1\2")):
         (tmp_path / name).write_bytes(content)
-        with pytest.raises(InvalidInput, match=f"{name}, after line 0.*write the file again"):
+        with pytest.raises(FinerankError, match=f"{name}: is (damaged|binary)"):
             list(read_examples(tmp_path / name))
+
+
+@pytest.mark.parametrize("encoding", ["gb18030", "utf-16", "utf-16-le"])
+def test_examples_in_other_encodings_are_read(tmp_path: Path, encoding: str, caplog: pytest.LogCaptureFixture):
+    row = {"query": "如何重置路由器", "pos": ["请按住机身背面的重置按钮十秒钟。"]}
+    (tmp_path / "x.jsonl").write_bytes((json.dumps(row, ensure_ascii=False) + "\n").encode(encoding))
+    assert list(read_examples(tmp_path / "x.jsonl")) == [Example(row["query"], tuple(row["pos"]), (1.0,))]
+    assert [encoding in record.message for record in caplog.records] == [True] * (encoding != "utf-16")
+
+
+def test_a_bad_byte_in_examples_is_reported(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    lines = '{"query": "如何重置路由器", "pos": ["按住按钮"]}\n'.encode() * 3
+    (tmp_path / "x.jsonl").write_bytes(lines + lines.replace("如".encode(), b"\xff", 1))
+    assert next(iter(list(read_examples(tmp_path / "x.jsonl"))[3:])).query == "\ufffd何重置路由器"
+    assert "line 4" in caplog.text
 
 
 def test_what_is_no_data_is_refused(tmp_path: Path):
@@ -217,9 +234,15 @@ def test_folders_with_holes_are_refused(tmp_path: Path):
 
 
 def test_zstandard_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(module, "zstandard", None)
+    path = tmp_path / "x.zst"
+    write_examples(path, [Example("q", ("p",), (1.0,))])
+    before = path.read_bytes()
+    monkeypatch.setitem(sys.modules, "zstandard", None)
     with pytest.raises(MissingExtra, match=r"finerank\[train\]"):
-        open_text(tmp_path / "x.zst")
+        list(read_examples(path))
+    with pytest.raises(MissingExtra, match=r"finerank\[train\]"):
+        write_examples(path, [])
+    assert path.read_bytes() == before
 
 
 EXAMPLES = [Example("q", ("a", "b"), (1.0, 0.0)), Example("r", ("a",), (1.0,))]

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from finerank import InvalidInput
+from finerank.errors import InvalidInput, UnreadableFile
 from finerank.text.chunk import sentence_spans
 from finerank.training.augment import Augmentation
 from finerank.training.examples import Example
@@ -88,8 +88,8 @@ def test_bad_input_is_named(tmp_path: Path):
     with pytest.raises(InvalidInput, match=r"a\.jsonl, line 1: must have a text; its fields are body"):
         list(read_documents(tmp_path))
     (tmp_path / "a.jsonl").unlink()
-    (tmp_path / "a.txt").write_bytes(b"\xff\xfe\xff")
-    with pytest.raises(InvalidInput, match=r"a\.txt: .*as UTF-8"):
+    (tmp_path / "a.txt").write_bytes(b"a\0b\1\2")
+    with pytest.raises(UnreadableFile, match=r"a\.txt: is binary"):
         list(read_documents(tmp_path))
 
 

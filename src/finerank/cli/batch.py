@@ -1,33 +1,36 @@
-"""`finerank rank --batch`: a file of requests to a file of rankings, in constant memory, going on after a kill.
+"""`finerank rank --batch`: a file of requests to a file of rankings, in constant memory; an interrupted run can go on.
 
-Every request line gives exactly one output line, in order, that carries its line number: a ranking, or an error. A
-run that finds such a file goes on after its last whole line, if what decides its rankings is the same: the first line
-tells what that was.
+Every request line gives exactly one output line, in order, with its line number: a ranking, or an error. The first
+output line records what decides the rankings, and every line a fingerprint of the requests up to it: a run goes on with
+the output of an earlier one only if both are the same.
 """
 
-import gzip
 import hashlib
-import io
 import json
 import logging
 import os
 import sys
-import zlib
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, TextIO
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from finerank.cli.candidates import parse_document, standard_input
+from finerank.cli.candidates import parse_document
+from finerank.cli.interrupt import INTERRUPTED
 from finerank.cli.render import ranking_json
 from finerank.errors import InvalidInput, InvalidSetting, OutOfMemory, ScoreError
+from finerank.io.atomic import OutputPlace, open_append, output_place
+from finerank.io.decode import open_lines
+from finerank.io.jsonl import is_unicode, parse_json, to_json
 from finerank.ranking import Document, check_query
+from finerank.settings import check_threshold, check_top_n
 
 if TYPE_CHECKING:
+    from finerank.ranking import Ranking
     from finerank.reranker import Reranker
 
 logger = logging.getLogger("finerank")
@@ -47,39 +50,97 @@ SOME_LINES_BAD = 3
 """The exit code when the run is done and some lines were bad."""
 
 
+_FIELDS = ("query", "documents", "id", "top_n", "threshold")
+
+
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One line of the input: its number, and what it asks for, or the error it gives."""
+    """One line of the input: its number, the fingerprint of all requests up to it, and what it asks for, or its error.
+
+    `unused` are the fields that have no meaning.
+    """
 
     line: int
     query: str = ""
     documents: tuple[Document, ...] = ()
     id: object = None
+    top_n: int | None = None
+    threshold: float | None = None
+    unused: tuple[str, ...] = ()
     error: str = ""
+    input: str = ""
+
+
+@dataclass(slots=True)
+class _Run:
+    """What this run has done so far."""
+
+    line: int = 0
+    answered: int = 0
+    bad: int = 0
+    unused: set[str] = field(default_factory=set)
 
 
 def rank_batch(reranker: "Reranker", source: Path, out: Path | None, top_n: int | None) -> int:
     """Rank every line of `source` into `out` (or standard output); returns the exit code."""
     if out is not None and out.exists() and source.exists() and out.samefile(source):
         raise InvalidSetting(f"--out {out}: is the input; name another")
-    run = what_decides(reranker, top_n) if out is not None else {}
-    bad = 0
-    with _open_input(source) as lines, _open_output(out) as sink, _progress() as bar:
-        done = resume_point(out, run) if out is not None else 0
-        first = {"run": run} if run and not done else {}
-        task = bar.add_task("ranking", total=None, lines=done)
-        for group in groups(read_requests(lines, done)):
-            for request, answer in zip(group, answers(reranker, group, top_n), strict=True):
-                sink.write(json.dumps({"line": request.line, **first, **answer}, ensure_ascii=False) + "\n")
-                first = {}
-                if "error" in answer:
-                    bad += 1
-                    bar.console.print(f"line {request.line}: {answer['error']}", style="red", markup=False)
+    resumable = out if out is not None and _place(out).regular else None
+    decides = what_decides(reranker, top_n) if resumable is not None else {}
+    done = _Run()
+    with open_lines(source) as lines, _open_output(out) as (sink, ascii_only), _progress() as bar:
+        numbered = _numbered_lines(lines)
+        answered = 0
+        if resumable is not None:
+            answered = resume_point(resumable, decides)
+            check_input(numbered, answered, resumable, source)
+        first = {"run": decides} if decides and not answered else {}
+        task = bar.add_task("ranking", total=None, lines=answered)
+        try:
+            for group in groups(map(_parse, numbered)):
+                for request, answer in zip(group, answers(reranker, group, top_n), strict=True):
+                    line = {"line": request.line, "input": request.input, **first, **answer}
+                    sink.write(to_json(line, ascii_only=ascii_only) + "\n")
+                    first = {}
+                    _note(request, answer, done, bar.console)
+                sink.flush()
+                bar.update(task, lines=done.line)
+        except KeyboardInterrupt:
             sink.flush()
-            bar.update(task, lines=group[-1].line)
-    if bad:
-        sys.stderr.write(f"finerank: {bad} bad line(s); their errors are in the output\n")
-    return SOME_LINES_BAD if bad else 0
+            bar.stop()
+            _tell_interrupted(done, resumable)
+            return INTERRUPTED
+    if done.bad:
+        sys.stderr.write(f"finerank: {done.bad} bad line(s); their errors are in the output\n")
+    return SOME_LINES_BAD if done.bad else 0
+
+
+def _note(request: Request, answer: Mapping[str, object], done: _Run, console: Console) -> None:
+    done.line = request.line
+    done.answered += 1
+    if "error" in answer:
+        done.bad += 1
+        console.print(f"line {request.line}: {answer['error']}", style="red", markup=False)
+    if unused := [name for name in request.unused if name not in done.unused]:
+        done.unused.update(unused)
+        console.print(
+            f"line {request.line}: {', '.join(unused)}: not used; a request has {', '.join(_FIELDS)}",
+            style="yellow",
+            markup=False,
+            soft_wrap=True,
+        )
+
+
+def _tell_interrupted(done: _Run, out: Path | None) -> None:
+    what = f"finerank: stopped; this run answered {done.answered} request(s)"
+    if done.answered:
+        what += f", the last on line {done.line}"
+    then = (
+        f"They are in {out}; give the same command to go on"
+        if out is not None
+        else "Without --out FILE a run begins at the first line again"
+    )
+    sys.stderr.write(f"{what}. {then}\n")
 
 
 def what_decides(reranker: "Reranker", top_n: int | None) -> dict[str, object]:
@@ -127,26 +188,53 @@ def resume_point(out: Path, run: Mapping[str, object]) -> int:
     return line
 
 
-def read_requests(lines: Iterable[str], skip: int) -> Iterator[Request]:
-    """The requests after line `skip`; blank lines are passed over."""
+def check_input(lines: Iterator[tuple[int, str, str]], answered: int, out: Path, source: Path) -> None:
+    """Skip the lines that `out` answers. Raises `InvalidSetting` if they are not those it answers."""
+    if not answered:
+        return
+    read = next(((number, input_) for number, _, input_ in lines if number >= answered), (0, ""))
+    with out.open("rb") as file:
+        known = json.loads(_line_before(file, _end_of_last_line(file))).get("input")
+    if known is None:
+        logger.warning("%s: does not say which requests it answers; make sure that %s begins with them", out, source)
+    if read[0] != answered or known not in (None, read[1]):
+        raise InvalidSetting(
+            f"{out}: answers other requests than the first {answered} lines of {source}, which were changed, moved or "
+            "removed since; restore them, delete the output to rank all again, or name another"
+        )
+
+
+def _numbered_lines(lines: Iterable[str]) -> Iterator[tuple[int, str, str]]:
+    """Every line that is not blank: its number, its text, and the fingerprint of all up to it."""
+    state = hashlib.blake2b(digest_size=12)
     for number, line in enumerate(lines, start=1):
-        if number > skip and line.strip():
-            yield parse_request(number, line)
+        if text := line.strip():
+            state.update(f"{number}\0{text}\0".encode("utf-8", "surrogatepass"))
+            yield number, text, state.hexdigest()
+
+
+def _parse(line: tuple[int, str, str]) -> Request:
+    number, text, input_ = line
+    return replace(parse_request(number, text), input=input_)
 
 
 def parse_request(number: int, line: str) -> Request:
     """One line as a request, or as the error it gives."""
+    id_: object = None
     try:
-        fields = json.loads(line)
+        fields = parse_json(line, f"line {number}")
+        id_ = fields.get("id") if isinstance(fields, dict) else None
         if not isinstance(fields, dict) or not isinstance(fields.get("query"), str):
             raise InvalidInput('a request is an object with a string "query" and a list "documents"')
         check_query(fields["query"])
         if not isinstance(fields.get("documents"), list):
             raise InvalidInput('"documents" must be a list')
         documents = tuple(_numbered(index, value) for index, value in enumerate(fields["documents"]))
+        top_n, threshold = check_top_n(fields.get("top_n")), check_threshold(fields.get("threshold"))
     except (ValueError, RecursionError) as error:
-        return Request(number, error=str(error))
-    return Request(number, fields["query"], documents, fields.get("id"))
+        return Request(number, id=id_, error=str(error))
+    unused = tuple(name for name in fields if name not in _FIELDS)
+    return Request(number, fields["query"], documents, id_, top_n, threshold, unused)
 
 
 def groups(requests: Iterable[Request]) -> Iterator[list[Request]]:
@@ -164,20 +252,32 @@ def groups(requests: Iterable[Request]) -> Iterator[list[Request]]:
 
 
 def answers(reranker: "Reranker", group: list[Request], top_n: int | None) -> list[dict[str, object]]:
-    """What each request of the group gets. If one cannot be scored, they are tried one by one; a failure that is not
-    of a request's making, a full disk say, ends the run and is not written down as a bad line."""
+    """What each request of the group gets; its own `top_n` and `threshold` go before those of the run.
+
+    If one cannot be scored, they are tried one by one; a failure that is not of a request's making, a full disk say,
+    ends the run and is not written down as a bad line.
+    """
     good = [request for request in group if not request.error]
+    rankings: dict[int, Ranking] = {}
     failure = ""
     try:
-        rankings = reranker.rank_many([(request.query, request.documents) for request in good], top_n=top_n)
+        for limits in dict.fromkeys((request.top_n, request.threshold) for request in good):
+            alike = [request for request in good if (request.top_n, request.threshold) == limits]
+            pairs = [(request.query, request.documents) for request in alike]
+            kept = top_n if limits[0] is None else limits[0]
+            ranked = reranker.rank_many(pairs, top_n=kept, threshold=limits[1])
+            rankings |= {request.line: ranking for request, ranking in zip(alike, ranked, strict=True)}
     except (InvalidInput, ScoreError, OutOfMemory) as error:
         failure = str(error)
     if failure and len(group) > 1:
         return [answer for request in group for answer in answers(reranker, [request], top_n)]
     if failure:
         return [{**_id(group[0]), "error": failure}]
-    ranked = {request.line: ranking_json(ranking) for request, ranking in zip(good, rankings, strict=True)}
-    return [{**_id(request), **ranked.get(request.line, {"error": request.error})} for request in group]
+    return [{**_id(each), **_answer(each, rankings)} for each in group]
+
+
+def _answer(request: Request, rankings: "Mapping[int, Ranking]") -> dict[str, object]:
+    return {"error": request.error} if request.error else ranking_json(rankings[request.line])
 
 
 def _id(request: Request) -> dict[str, object]:
@@ -217,42 +317,27 @@ def _line_before(file: IO[bytes], end: int) -> bytes:
         size *= 4
 
 
-@contextmanager
-def _open_input(source: Path) -> Iterator[TextIO]:
-    """Standard input, or a file, in UTF-8 with or without a mark; decompressed where its name ends in .gz."""
-    if str(source) == "-":
-        stream = standard_input()
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(encoding="utf-8-sig", errors="replace")
-        yield stream
-        return
-    opened = gzip.open if source.suffix == ".gz" else open
+def _place(out: Path) -> OutputPlace:
     try:
-        file = opened(source, "rt", encoding="utf-8-sig", errors="replace")
-    except OSError as error:
-        raise InvalidInput(f"{source}: {error.strerror}") from error
-    with file:
-        try:
-            yield file
-        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-            raise InvalidInput(f"{source}: is damaged ({error}); compress it again, and go on") from error
-
-
-@contextmanager
-def _open_output(out: Path | None) -> Iterator[TextIO]:
-    """Standard output, or a file that no other run writes to meanwhile."""
-    if out is None:
-        yield sys.stdout
-        return
-    try:
-        # A lone surrogate becomes \udXXX, which is its JSON escape.
-        file = out.open("a", encoding="utf-8", errors="backslashreplace")
+        return output_place(out)
     except OSError as error:
         raise InvalidSetting(f"--out {out}: {error.strerror}") from error
-    with file:
-        if out.is_file():  # not a pipe or /dev/null, which many may write to
+
+
+@contextmanager
+def _open_output(out: Path | None) -> Iterator[tuple[TextIO, bool]]:
+    """Standard output, or a file that no other run writes to meanwhile; and whether it takes ASCII only."""
+    if out is None:
+        yield sys.stdout, not is_unicode(sys.stdout)
+        return
+    with ExitStack() as opened:
+        try:
+            file = opened.enter_context(open_append(out))
+        except OSError as error:
+            raise InvalidSetting(f"--out {out}: {error.strerror}") from error
+        if _place(out).regular:  # not a pipe or /dev/null, which many may write to
             _lock(file, out)
-        yield file
+        yield file, False
 
 
 def _lock(file: TextIO, out: Path) -> None:

@@ -1,6 +1,5 @@
 """`finerank calibrate`: judged pairs to a calibration.json, and to a threshold of a wanted precision or recall."""
 
-import json
 import os
 from dataclasses import asdict
 from pathlib import Path
@@ -11,9 +10,12 @@ from rich.console import Console
 from rich.table import Table
 
 from finerank.cli import options
+from finerank.cli.interrupt import told_when_interrupted
 from finerank.cli.progress import pairs_progress
 from finerank.cli.render import print_json
 from finerank.errors import InvalidSetting
+from finerank.io.atomic import check_output, is_standard_output, write_text
+from finerank.io.jsonl import to_json
 from finerank.scoring.calibration import CALIBRATION_FILE, calibration_json
 from finerank.scoring.model_files import EMBEDDED_DIR, ModelFiles
 
@@ -40,6 +42,7 @@ def calibrate(
         typer.Option(help=f"the folder for {CALIBRATION_FILE}; unset is the model's own", show_default=False),
     ] = None,
     report: Annotated[Path | None, typer.Option(help="write an HTML report here", show_default=False)] = None,
+    encoding: options.Encoding = None,
     as_json: options.AsJson = False,
     as_jsonl: options.AsJsonLines = False,
     model: options.Model = None,
@@ -73,12 +76,13 @@ def calibrate(
         "batch_tokens": batch_tokens, "threads": threads, "template": template, "long_documents": long_documents,
         "pooling": pooling, "clean": clean, "cache": cache, "threshold": 0.0, "calibration": "off",
     }  # fmt: skip
-    with options.load_reranker(model, **load) as reranker, pairs_progress("scoring") as progress:
+    unfinished = told_when_interrupted("Nothing was written; with --cache FILE the next run keeps its scores")
+    with unfinished, options.load_reranker(model, **load) as reranker, pairs_progress("scoring") as progress:
         folder = _prepare(out or _own_folder(reranker.files))
         pairs = judge_pairs(reranker, sets, progress)
         fit = calibrate(pairs, method, precision=precision, recall=recall)
         fitted_on = _fitted_on(reranker, fit)
-    _write(folder / CALIBRATION_FILE, json.dumps(calibration_json(fit.calibration, fitted_on), indent=1) + "\n")
+    _write(folder / CALIBRATION_FILE, to_json(calibration_json(fit.calibration, fitted_on), indent=1) + "\n")
     if report is not None:
         from finerank.evaluation.report import calibration_page
 
@@ -87,7 +91,8 @@ def calibrate(
         document = fit_json(fit, fitted_on, method, folder / CALIBRATION_FILE)
         print_json(document, [document], as_lines=as_jsonl)
     else:
-        print_fit(Console(), fit, method, folder / CALIBRATION_FILE)
+        beside = report is not None and is_standard_output(report)
+        print_fit(Console(stderr=beside), fit, method, folder / CALIBRATION_FILE)
 
 
 def fit_json(fit: "Fit", fitted_on: dict[str, Any], method: str, path: Path) -> dict[str, Any]:
@@ -157,15 +162,19 @@ def _prepare(folder: Path) -> Path:
         raise InvalidSetting(f"--out {folder}: {error.strerror}") from error
     if not os.access(folder, os.W_OK):
         raise InvalidSetting(f"{folder}: cannot be written to; say --out FOLDER")
+    try:
+        check_output(folder / CALIBRATION_FILE)
+    except OSError as error:
+        raise InvalidSetting(f"{folder / CALIBRATION_FILE}: {error.strerror}") from error
     return folder
 
 
 def _check_report(report: Path) -> None:
     """Raise what would be wrong with the report's place before the pairs are scored, not after it."""
-    if report.is_dir():
-        raise InvalidSetting(f"--report {report}: is a folder; name a file, such as {report / 'report.html'}")
-    if not report.parent.is_dir():
-        raise InvalidSetting(f"--report {report}: there is no folder {report.parent}; make it, or name another")
+    try:
+        check_output(report)
+    except OSError as error:
+        raise InvalidSetting(f"--report {report}: {error.strerror}") from error
 
 
 def _fitted_on(reranker: "Reranker", fit: "Fit") -> dict[str, Any]:
@@ -184,9 +193,7 @@ def _fitted_on(reranker: "Reranker", fit: "Fit") -> dict[str, Any]:
 
 def _write(path: Path, text: str) -> None:
     """All of it or nothing: a model must not meet half a calibration."""
-    part = path.with_name(path.name + ".part")
     try:
-        part.write_text(text, encoding="utf-8")
-        part.replace(path)
+        write_text(path, text)
     except OSError as error:
         raise InvalidSetting(f"{path}: {error.strerror}") from error

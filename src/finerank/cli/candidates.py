@@ -1,21 +1,14 @@
 """Candidate documents from files, JSON or standard input."""
 
-import gzip
-import io
-import json
-import sys
-import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, TextIO
 
 from rich.console import Console
 
 from finerank.errors import InvalidInput
+from finerank.io.decode import STANDARD_INPUT, read_text, standard_input
+from finerank.io.jsonl import parse_json
 from finerank.ranking import Document
-
-_GZIP = b"\x1f\x8b"
-"""How a file begins that gzip wrote."""
 
 
 def read_candidates(files: list[Path], docs: Path | None) -> list[Document]:
@@ -26,20 +19,12 @@ def read_candidates(files: list[Path], docs: Path | None) -> list[Document]:
     """
     documents = [Document(_read(path), id=str(path)) for path in files]
     if docs is not None:
-        documents += parse_documents(_read_standard_input() if str(docs) == "-" else _read(docs), str(docs))
+        documents += parse_documents(_read(docs), str(docs))
     if documents or files or docs is not None:
         return documents
     if standard_input().isatty():
         raise InvalidInput("no documents: name files, give --docs list.jsonl, or pipe in one candidate a line")
-    lines = io.StringIO(_read_standard_input(), newline=None)
-    return [Document(line.rstrip("\n")) for line in lines if line.strip()]
-
-
-def standard_input() -> TextIO:
-    """Raises `InvalidInput` where it is closed, as under some schedulers."""
-    if sys.stdin is None:
-        raise InvalidInput("standard input is closed: name files, or give a file with --docs or --batch")
-    return sys.stdin
+    return [Document(line) for line in _read(STANDARD_INPUT).split("\n") if line.strip()]
 
 
 def parse_documents(text: str, name: str) -> list[Document]:
@@ -71,42 +56,13 @@ def parse_document(value: object) -> Document:
 def _values(text: str, name: str) -> Iterator[tuple[str, object]]:
     """The values in JSON lines or in one array, each with its place in words."""
     if text.lstrip().startswith("["):
-        for number, value in enumerate(_json(text, name), start=1):
+        for number, value in enumerate(parse_json(text, name), start=1):
             yield f"{name}, document {number}", value
         return
     for number, line in enumerate(text.split("\n"), start=1):
         if line.strip():
-            yield (place := f"{name}, line {number}"), _json(line, place)
-
-
-def _json(text: str, place: str) -> Any:  # noqa: ANN401 - whatever stands there
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise InvalidInput(f"{place}: not readable as JSON: {error}") from error
+            yield (place := f"{name}, line {number}"), parse_json(line, place)
 
 
 def _read(path: Path) -> str:
-    try:
-        return _decode(path.read_bytes(), str(path))
-    except OSError as error:
-        raise InvalidInput(f"{path}: {error.strerror}") from error
-
-
-def _read_standard_input() -> str:
-    try:
-        return _decode(standard_input().buffer.read(), "standard input")
-    except OSError as error:
-        raise InvalidInput(f"standard input: {error.strerror}") from error
-
-
-def _decode(content: bytes, name: str) -> str:
-    """The text of a file of any encoding, decompressed where gzip compressed it."""
-    from finerank.text.load import decode
-
-    if content.startswith(_GZIP):
-        try:
-            content = gzip.decompress(content)
-        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-            raise InvalidInput(f"{name}: is damaged ({error}); compress it again") from error
-    return decode(content, name, lambda odd: Console(stderr=True).print(odd, style="yellow", markup=False))
+    return read_text(path, lambda odd: Console(stderr=True).print(odd, style="yellow", markup=False, soft_wrap=True))

@@ -1,6 +1,5 @@
 """`finerank evaluate`: judged sets to measures, first stage against reranked, and what reranking cost."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -12,10 +11,13 @@ from rich.table import Table
 from rich.text import Text
 
 from finerank.cli import options
+from finerank.cli.interrupt import told_when_interrupted
 from finerank.cli.progress import pairs_progress
 from finerank.cli.render import print_json
 from finerank.errors import InvalidSetting
 from finerank.evaluation.keyword_traps import TrapOutcome, load_traps, trap_accuracy, trap_languages, try_traps
+from finerank.io.atomic import check_output, write_text
+from finerank.io.jsonl import to_json
 from finerank.settings import Settings
 
 if TYPE_CHECKING:
@@ -66,6 +68,7 @@ def evaluate(
     against: Annotated[Path | None, typer.Option(help=f"compare with the {_RESULT} of another run")] = None,
     out: Annotated[Path | None, typer.Option(help=f"write {_RESULT} and {_REPORT} into this folder")] = None,
     with_text: Annotated[bool, typer.Option("--with-text", help="keep the queries' text in what is written")] = False,
+    encoding: options.Encoding = None,
     as_json: options.AsJson = False,
     as_jsonl: options.AsJsonLines = False,
     model: options.Model = None,
@@ -120,7 +123,8 @@ def evaluate(
     }  # fmt: skip
     if top_n is None and Settings.load(model=model, **load).effort == "fast":
         raise typer.BadParameter("effort=fast makes a difference where the first N are asked for: give --top-n")
-    with options.load_reranker(model, **load) as reranker, pairs_progress("reranking") as progress:
+    unfinished = told_when_interrupted("Nothing was written; with --cache FILE the next run keeps its scores")
+    with unfinished, options.load_reranker(model, **load) as reranker, pairs_progress("reranking") as progress:
         limits = {"depth": depth, "max_queries": max_queries, "seed": seed, "top_n": top_n}
         found = evaluate(reranker, judged, measures=names, with_text=with_text, progress=progress, **limits)
         every = [trap for language in trap_languages() for trap in load_traps(language)] if traps else []
@@ -274,6 +278,8 @@ def _prepare(out: Path) -> None:
 
     try:
         out.mkdir(parents=True, exist_ok=True)
+        for name in (_RESULT, _REPORT):
+            check_output(out / name)
     except OSError as error:
         raise InvalidSetting(f"--out {out}: {error.strerror}") from error
 
@@ -281,11 +287,10 @@ def _prepare(out: Path) -> None:
 def _write(out: Path, findings: Findings) -> None:
     from finerank.evaluation.report import evaluation_page
 
-    document = json.dumps(findings_json(findings), ensure_ascii=False, indent=1) + "\n"
+    document = to_json(findings_json(findings), indent=1) + "\n"
     page = evaluation_page(findings.evaluation, findings.comparisons, findings.outcomes)
     try:
-        # A lone surrogate becomes \udXXX, which is its JSON escape.
-        (out / _RESULT).write_text(document, encoding="utf-8", errors="backslashreplace")
-        (out / _REPORT).write_text(page, encoding="utf-8", errors="backslashreplace")
+        write_text(out / _RESULT, document)
+        write_text(out / _REPORT, page)
     except OSError as error:
         raise InvalidSetting(f"--out {out}: {error.strerror}") from error

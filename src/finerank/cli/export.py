@@ -7,6 +7,7 @@ import typer
 from rich.console import Console
 
 from finerank.cli import options
+from finerank.cli.interrupt import told_when_interrupted
 from finerank.cli.render import print_json
 
 
@@ -23,7 +24,8 @@ def export(
     """
     from finerank.training.export import Precision, export
 
-    with Console(stderr=True).status(f"exporting {model} in {precision} and comparing"):
+    unfinished = told_when_interrupted("Nothing was written")
+    with unfinished, Console(stderr=True).status(f"exporting {model} in {precision} and comparing"):
         parity = export(model, out, cast("Precision", precision))
     figures = {
         "model": model,

@@ -12,6 +12,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 from rich.text import Text
 
 from finerank.cli import options
+from finerank.cli.interrupt import told_when_interrupted
 from finerank.cli.render import print_json
 from finerank.errors import InvalidSetting
 from finerank.settings import RagSettings
@@ -38,6 +39,7 @@ def index(
         bool, typer.Option("--prune", help="take out what was indexed from DOCS that are missing or empty now")
     ] = False,
     boilerplate: options.Boilerplate = None,
+    encoding: options.Encoding = None,
     as_json: options.AsJson = False,
 ) -> None:
     """Index DOCS into a store, or bring the store up to date: only what changed is read again.
@@ -65,10 +67,14 @@ def index(
     limits = Limits(settings.read_timeout_s, settings.read_memory_mb)
     reading = ReadOptions(limits, open_ocr(settings.ocr, settings.read_timeout_s), settings.boilerplate)
     cutting = Cutting(settings.passage_terms, settings.overlap_terms, reading)
-    pruned = prune_files(docs, store) if prune else 0
-    with _progress() as (progress, report):
+    unfinished = f"What was indexed so far is in {store} and can be searched; the same command goes on"
+    with told_when_interrupted(unfinished):
+        pruned = prune_files(docs, store) if prune else 0
         docs = [path for path in docs if path.exists()] if prune else docs
-        done = index_files(docs, store, loaded, made, metadata=given, cutting=cutting, progress=progress, report=report)
+        with _progress() as (progress, report):
+            done = index_files(
+                docs, store, loaded, made, metadata=given, cutting=cutting, progress=progress, report=report
+            )
     done = replace(done, removed=done.removed + pruned)
     if as_json:
         print_json(asdict(done), [asdict(done)], as_lines=False)

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 
 from finerank.cli import options
+from finerank.cli.interrupt import told_when_interrupted
 from finerank.cli.progress import pairs_progress
 from finerank.cli.render import print_json
 from finerank.errors import InvalidSetting
+from finerank.io.atomic import check_output, is_standard_output
 from finerank.ranking import is_blank
 
 FORMATS = ("finerank", "lists", "flagembedding", "triples", "pairs", "dataset", "beir", "trec")
@@ -51,6 +53,7 @@ def mine(
     false_negatives: Annotated[
         str, typer.Option(help="drop them, or relabel them with the teacher's score", metavar="drop|relabel")
     ] = "drop",
+    encoding: options.Encoding = None,
     as_json: options.AsJson = False,
     as_jsonl: options.AsJsonLines = False,
     device: options.DeviceName = None,
@@ -77,6 +80,7 @@ def mine(
     examples = list(read_examples(data, data_format))
     passages = _passages(corpus, examples)
     with ExitStack() as opened:
+        opened.enter_context(told_when_interrupted(f"Nothing was written to {out}"))
 
         def load(model: str | None) -> "Reranker | None":
             settings = {"device": device, "dtype": dtype, "max_length": max_length}
@@ -86,7 +90,10 @@ def mine(
         source = _source(passages, embedder, device, load(reranker))
         progress = opened.enter_context(pairs_progress("mining"))
         mined = mine_negatives(examples, passages, source, mining, teacher=judge, progress=progress)
-    write_examples(out, mined.examples)
+    try:
+        write_examples(out, mined.examples)
+    except OSError as error:
+        raise InvalidSetting(f"--out {out}: {error.strerror}") from error
     _report(mined, out, as_json, as_jsonl)
 
 
@@ -100,8 +107,10 @@ def parse_ranks(text: str) -> tuple[int, int]:
 
 def _check_out(out: Path, data: Path) -> None:
     """Raise what would be wrong with the output before the work, not after it."""
-    if out.is_dir() or not out.parent.is_dir():
-        raise InvalidSetting(f"--out {out}: must be a file in a folder that exists")
+    try:
+        check_output(out)
+    except OSError as error:
+        raise InvalidSetting(f"--out {out}: must be a file in a folder that exists ({error.strerror})") from error
     if out.exists() and data.exists() and out.samefile(data):
         raise InvalidSetting(f"--out {out}: is the input; name another")
 
@@ -136,9 +145,11 @@ def _report(mined: "Mined", out: Path, as_json: bool, as_jsonl: bool) -> None:
     if as_json or as_jsonl:
         print_json(figures, [figures], as_lines=as_jsonl)
         return
+    beside = is_standard_output(out)  # whose reader wants the examples
     typer.echo(
-        f"{out}: {mined.mined} negatives for {len(mined.examples)} queries, {mined.relabelled} of them relabelled"
+        f"{out}: {mined.mined} negatives for {len(mined.examples)} queries, {mined.relabelled} of them relabelled",
+        err=beside,
     )
-    typer.echo(f"  {mined.short} queries got fewer than asked")
+    typer.echo(f"  {mined.short} queries got fewer than asked", err=beside)
     for reason, count in sorted(mined.dropped.items()):
-        typer.echo(f"  {count} candidates dropped: {reason}")
+        typer.echo(f"  {count} candidates dropped: {reason}", err=beside)

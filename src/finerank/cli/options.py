@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 from typer.models import OptionInfo
 
+from finerank.errors import InvalidSetting
+from finerank.io.decode import reading_as
 from finerank.settings import Options, RagSettings, ServeSettings, Settings, option_choices, option_help
 
 if TYPE_CHECKING:
@@ -20,6 +22,15 @@ def flag(name: str, *flags: str, of: type[Settings] | type[ServeSettings] | type
     choices = "|".join(option_choices(name, of)) or None
     option: OptionInfo = typer.Option(*flags, help=option_help(name, of), metavar=choices, show_default=False)
     return option
+
+
+def _read_as(context: typer.Context, name: str | None) -> str | None:
+    """Read text in this encoding for as long as the command runs."""
+    try:
+        context.with_resource(reading_as(name))
+    except InvalidSetting as error:
+        raise typer.BadParameter(str(error)) from error
+    return name
 
 
 Model = Annotated[str | None, flag("model", "--model", "-m")]
@@ -65,6 +76,16 @@ EmbedderModel = Annotated[str | None, flag("embedder_model", of=RagSettings)]
 PassageTerms = Annotated[int | None, flag("passage_terms", of=RagSettings)]
 OverlapTerms = Annotated[int | None, flag("overlap_terms", of=RagSettings)]
 Boilerplate = Annotated[bool | None, flag("boilerplate", of=RagSettings)]
+Encoding = Annotated[
+    str | None,
+    typer.Option(
+        envvar="FINERANK_ENCODING",
+        callback=_read_as,
+        help="encoding of the text files read, such as gb18030; unset finds out for each",
+        metavar="NAME",
+        show_default=False,
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="print one JSON document")]
 AsJsonLines = Annotated[bool, typer.Option("--jsonl", help="print one JSON object a line")]
 

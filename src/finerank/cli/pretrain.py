@@ -6,7 +6,8 @@ from typing import Annotated
 import typer
 
 from finerank.cli import options
-from finerank.cli.train import read_options, report
+from finerank.cli.interrupt import told_when_interrupted
+from finerank.cli.train import how_to_go_on, read_options, report
 
 
 def pretrain(
@@ -15,6 +16,7 @@ def pretrain(
     out: Annotated[Path, typer.Option(help="the run's folder; a run that was cut off there goes on")],
     config: Annotated[Path | None, typer.Option(help="a TOML file of pretraining and training options")] = None,
     given: Annotated[list[str] | None, typer.Option("--set", help="one option, NAME=VALUE")] = None,
+    encoding: options.Encoding = None,
     as_json: options.AsJson = False,
     as_jsonl: options.AsJsonLines = False,
 ) -> None:
@@ -26,4 +28,6 @@ def pretrain(
     from finerank.training.pretrain import pretrain as run
 
     settings = PretrainSettings.of(read_options(config, given or ()))
-    report(run(model, texts, out, settings=settings), out, as_json, as_jsonl)
+    with told_when_interrupted(lambda: how_to_go_on(out)):
+        record = run(model, texts, out, settings=settings)
+    report(record, out, as_json, as_jsonl)

@@ -40,6 +40,7 @@ def rank(
     threshold: options.Threshold = None,
     calibration: options.Calibration = None,
     explain: Annotated[bool, typer.Option(help="show the sentence and words that decided each score")] = False,
+    encoding: options.Encoding = None,
     as_json: options.AsJson = False,
     as_jsonl: options.AsJsonLines = False,
     model: options.Model = None,

@@ -1,6 +1,5 @@
 """Rankings for a terminal and as JSON. Text from documents is printed as it is, never read as markup."""
 
-import json
 import sys
 from collections.abc import Iterable, Mapping
 
@@ -8,6 +7,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from finerank.io.jsonl import is_unicode, to_json
 from finerank.ranking import RankedDocument, Ranking
 
 BAR_WIDTH = 20
@@ -76,11 +76,15 @@ def print_usage(console: Console, ranking: Ranking, what: str) -> None:
 
 
 def print_json(document: Mapping[str, object], lines: Iterable[Mapping[str, object]], *, as_lines: bool) -> None:
-    """The whole as one JSON document on standard output, or its items as one JSON object a line."""
+    """The whole as one JSON document on standard output, or its items as one JSON object a line.
+
+    Where standard output has no Unicode, as in the locale C, other characters than ASCII are escaped.
+    """
+    ascii_only = not is_unicode(sys.stdout)
     if as_lines:
-        sys.stdout.writelines(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+        sys.stdout.writelines(to_json(line, ascii_only=ascii_only) + "\n" for line in lines)
     else:
-        sys.stdout.write(json.dumps(document, ensure_ascii=False, indent=1) + "\n")
+        sys.stdout.write(to_json(document, indent=1, ascii_only=ascii_only) + "\n")
 
 
 def result_json(result: RankedDocument) -> dict[str, object]:

@@ -1,5 +1,6 @@
 """`finerank train`: fine-tune a reranker on your own judged queries."""
 
+import hashlib
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -10,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from finerank.cli import options
+from finerank.cli.interrupt import told_when_interrupted
 from finerank.cli.render import print_json
 from finerank.errors import InvalidInput, InvalidSetting
 
@@ -31,6 +33,7 @@ def train(
         Path | None,
         typer.Option(help="a corpus to mine new negatives from before every later epoch, by the model as it is then"),
     ] = None,
+    encoding: options.Encoding = None,
     as_json: options.AsJson = False,
     as_jsonl: options.AsJsonLines = False,
 ) -> None:
@@ -47,8 +50,9 @@ def train(
     if scores:
         examples = list(with_teacher_scores(examples, scores))
     held_out = list(read_examples(dev)) if dev else _hold_out(examples, dev_share)
-    mining = _refresher(refresh) if refresh else None
-    record = run(model, examples, out, dev=held_out, settings=settings, refresh=mining)
+    mining, drawn_from = _refresher(refresh) if refresh else (None, "")
+    with told_when_interrupted(lambda: how_to_go_on(out)):
+        record = run(model, examples, out, dev=held_out, settings=settings, refresh=mining, refresh_from=drawn_from)
     report(record, out, as_json, as_jsonl)
 
 
@@ -71,6 +75,16 @@ def report(record: Mapping[str, Any], out: Path, as_json: bool, as_jsonl: bool) 
     )
 
 
+def how_to_go_on(out: Path) -> str:
+    """What an interrupted run leaves, and how to go on."""
+    from finerank.training.run import last_checkpoint
+
+    last = last_checkpoint(out / "checkpoints")
+    if last is None:
+        return f"{out} holds no checkpoint yet: the same command begins again"
+    return f"The same command goes on from {last}"
+
+
 def read_options(config: Path | None, given: Iterable[str]) -> dict[str, Any]:
     """The options of a TOML file and of --set, the later over the earlier; augment.typos=0.1 is one of a table's."""
     values = _read_toml(config) if config else {}
@@ -83,7 +97,7 @@ def read_options(config: Path | None, given: Iterable[str]) -> dict[str, Any]:
 
 def _read_toml(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise InvalidSetting(f"{path}: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -101,8 +115,9 @@ def parse_setting(text: str) -> tuple[str, Any]:
         return name, value
 
 
-def _refresher(corpus: Path) -> "Refresh":
-    """Gives every example new hard negatives: what BM25 finds in the corpus, in the order of the model at that time."""
+def _refresher(corpus: Path) -> "tuple[Refresh, str]":
+    """Gives every example new hard negatives: what BM25 finds in the corpus, in the order of the model at that time.
+    And a fingerprint of the corpus."""
     from finerank.reranker import Reranker
     from finerank.training.candidates import Bm25, Reranked, read_passages
     from finerank.training.negatives import mine_negatives, only_relevant
@@ -115,7 +130,10 @@ def _refresher(corpus: Path) -> "Refresh":
             mined = mine_negatives([only_relevant(each) for each in examples], passages, Reranked(found, passages, now))
         return mined.examples
 
-    return refresh
+    digest = hashlib.sha256()
+    for passage in passages:
+        digest.update(f"{passage}\0".encode("utf-8", "surrogatepass"))
+    return refresh, digest.hexdigest()
 
 
 def _hold_out(examples: "list[Example]", share: float) -> "list[Example]":

@@ -5,17 +5,16 @@ candidates.jsonl, from a TREC run, or from a search of its corpus. Any of these 
 as given: a relevant document that the first stage did not find is not put in, and simply costs.
 """
 
-import gzip
-import json
 import math
 import random
-import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
 from finerank.errors import InvalidInput, InvalidSetting
+from finerank.io.decode import read_text
+from finerank.io.jsonl import parse_json, read_lines, read_objects
 from finerank.ranking import Document, is_blank
 
 CROSS_LINGUAL = "cross-lingual"
@@ -141,7 +140,7 @@ def read_pairs(path: Path) -> JudgedSet:
     """
     candidates: dict[str, list[Document]] = {}
     grades: dict[str, dict[str, int]] = {}
-    for number, fields in read_json_lines(path):
+    for number, fields in read_objects(path):
         query, passage = text_field(path, number, fields, "query"), text_field(path, number, fields, "passage")
         label = fields.get("label")
         if not isinstance(label, int | float) or label < 0 or not float(label).is_integer():
@@ -157,7 +156,7 @@ def read_pairs(path: Path) -> JudgedSet:
 def read_qrels(path: Path) -> dict[str, dict[str, int]]:
     """Judgements by query: BEIR's `query-id, corpus-id, score` with a header, or TREC's `query 0 document grade`."""
     grades: dict[str, dict[str, int]] = {}
-    for number, line in _lines(path):
+    for number, line in read_lines(path):
         fields = line.split("\t") if "\t" in line else line.split()
         if number == 1 and not _is_grade(fields[-1]):
             continue  # BEIR's header
@@ -176,7 +175,7 @@ def read_run(path: Path) -> dict[str, list[str]]:
     Equal scores are in the order of their ranks.
     """
     rows: dict[str, dict[str, tuple[float, int]]] = {}
-    for number, line in _lines(path):
+    for number, line in read_lines(path):
         fields = line.split()
         try:
             query_id, _, document_id, rank, score, _ = fields
@@ -189,18 +188,6 @@ def read_run(path: Path) -> dict[str, list[str]]:
             _refuse(path, number, f"lists {document_id!r} again for query {query_id!r}; keep one")
         rows[query_id][document_id] = place
     return {query_id: sorted(places, key=places.__getitem__) for query_id, places in rows.items()}
-
-
-def read_json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """The objects of a JSON-lines file with their line numbers; blank lines are passed over."""
-    for number, line in _lines(path):
-        try:
-            value = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise InvalidInput(f"{path}, line {number}: not readable as JSON: {error}") from error
-        if not isinstance(value, dict):
-            _refuse(path, number, "is not a JSON object")
-        yield number, value
 
 
 def text_field(path: Path, number: int, fields: Mapping[str, Any], name: str) -> str:
@@ -231,7 +218,7 @@ def _qrels_path(folder: Path, split: str) -> Path:
 
 def _read_queries(path: Path) -> dict[str, str]:
     texts: dict[str, str] = {}
-    for number, fields in read_json_lines(path):
+    for number, fields in read_objects(path):
         query_id, text = text_field(path, number, fields, "_id"), text_field(path, number, fields, "text")
         if query_id in texts:
             _refuse(path, number, f"has the _id {query_id!r} of an earlier line; ids must differ")
@@ -244,7 +231,7 @@ def _read_queries(path: Path) -> dict[str, str]:
 def _read_corpus(path: Path, wanted: set[str] | None = None) -> dict[str, Document]:
     """The documents with a wanted id, or all; the others of a large corpus are not kept."""
     documents: dict[str, Document] = {}
-    for number, fields in read_json_lines(path):
+    for number, fields in read_objects(path):
         id_ = text_field(path, number, fields, "_id")
         if wanted is not None and id_ not in wanted:
             continue
@@ -260,7 +247,7 @@ def _read_candidates(folder: Path) -> tuple[Path, dict[str, list[str]]]:
     if not path.is_file():
         raise InvalidInput(f"{folder}: has no {_CANDIDATES}; name the first stage's TREC run with --run")
     lists: dict[str, list[str]] = {}
-    for number, fields in read_json_lines(path):
+    for number, fields in read_objects(path):
         query_id, candidates = text_field(path, number, fields, "qid"), fields.get("candidates")
         if not isinstance(candidates, list) or not all(isinstance(id_, str) for id_ in candidates):
             _refuse(path, number, 'has no list of document ids "candidates"')
@@ -279,9 +266,9 @@ def _language(folder: Path) -> str:
     if not path.is_file():
         return UNKNOWN_LANGUAGE
     try:
-        meta = json.loads(path.read_text(encoding="utf-8-sig"))
+        meta = parse_json(read_text(path), str(path))
         language = meta.get("query_lang") or meta.get("lang") or UNKNOWN_LANGUAGE
-    except (ValueError, AttributeError) as error:
+    except AttributeError as error:
         raise InvalidInput(f"{path}: holds no JSON object: {error}") from error
     return str(language) if meta.get("doc_lang", language) == language else CROSS_LINGUAL
 
@@ -299,24 +286,6 @@ def _unfit(queries: Sequence[JudgedQuery]) -> Iterator[str]:
     hopeless = [query.id for query in queries if not query.relevant]
     if hopeless:
         yield f"{len(hopeless)} judged queries have no relevant document ({hopeless[0]!r}, ...); they count 0"
-
-
-def _lines(path: Path) -> Iterator[tuple[int, str]]:
-    try:
-        with (
-            gzip.open(path, "rt", encoding="utf-8-sig")
-            if path.suffix == ".gz"
-            else path.open(encoding="utf-8-sig") as file
-        ):
-            for number, line in enumerate(file, start=1):
-                if line.strip():
-                    yield number, line.rstrip("\r\n")
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise InvalidInput(f"{path}: is damaged ({error}); compress it again") from error
-    except OSError as error:
-        raise InvalidInput(f"{path}: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise InvalidInput(f"{path}: is not UTF-8; convert it") from error
 
 
 def _is_grade(text: str) -> bool:

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from finerank.errors import StoreError
+from finerank.io.atomic import write_text
+from finerank.io.jsonl import to_json
 from finerank.rag.results import Decision, Order
 from finerank.rag.said import Said
 from finerank.settings import DEFAULT_MODEL
@@ -51,10 +53,8 @@ class Evidence:
 def write_evidence(folder: Path, evidence: Evidence) -> None:
     """Keep the evidence about one model in the store; that about others stays. Raises `StoreError`."""
     kept = {**_read(folder), evidence.model: asdict(evidence)}
-    part = folder / f"{FILE}.part"
     try:
-        part.write_text(json.dumps(kept, ensure_ascii=False, indent=1), encoding="utf-8")
-        part.replace(folder / FILE)
+        write_text(folder / FILE, to_json(kept, indent=1))
     except OSError as error:
         raise StoreError(f"{folder / FILE}: cannot be written ({error.strerror})") from error
 

@@ -6,8 +6,9 @@ from pathlib import Path
 
 from finerank.errors import InvalidInput
 from finerank.evaluation.compare import Difference, compare_with_first_stage, difference
-from finerank.evaluation.datasets import JudgedQuery, JudgedSet, read_json_lines, read_qrels, text_field
+from finerank.evaluation.datasets import JudgedQuery, JudgedSet, read_qrels, text_field
 from finerank.evaluation.results import Evaluation
+from finerank.io.jsonl import read_objects
 from finerank.rag.gate import Effect, Evidence
 from finerank.rag.order import passage_text
 from finerank.ranking import Document, Ranking
@@ -32,7 +33,7 @@ def judged_sets(
     """
     grades = read_qrels(qrels)
     ids = frozenset(id_ for judged in grades.values() for id_ in judged)
-    rows = [(number, fields) for number, fields in read_json_lines(queries) if str(fields.get("_id")) in grades]
+    rows = [(number, fields) for number, fields in read_objects(queries) if str(fields.get("_id")) in grades]
     if not rows:
         raise InvalidInput(f"{queries}: no query in it is judged in {qrels}; the qrels belong to other queries")
     by_language: defaultdict[str, list[JudgedQuery]] = defaultdict(list)

@@ -13,6 +13,7 @@ from pathlib import Path
 from secrets import token_hex
 
 from finerank.errors import InvalidSetting, StoreNotFound, UnreadableFile
+from finerank.io.decode import current_encoding
 from finerank.retrieval.embed import Embedder
 from finerank.retrieval.ledger import Entry, Ledger, open_ledger
 from finerank.retrieval.missing import FAULTS, find_lost, find_missing, is_moved, look_at
@@ -301,6 +302,7 @@ class _Run:
         """The hash of the content, and of all else that its passages are made from."""
         state = hashlib.blake2b(repr((self._cutting, sorted(self._metadata.items()))).encode(), digest_size=16)
         state.update(reading_version(path, self._cutting.reading).encode())
+        state.update((current_encoding() or "").encode())
         try:
             with path.open("rb") as file:
                 while block := file.read(1 << 20):

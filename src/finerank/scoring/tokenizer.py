@@ -7,6 +7,7 @@ from typing import Any
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
 from finerank.errors import BrokenModel, MissingExtra, UnsupportedModel
+from finerank.io.atomic import write_text
 from finerank.settings import cache_dir
 
 
@@ -31,15 +32,11 @@ def load_tokenizer(path: Path) -> Tokenizer:
 
 def _converted(path: Path) -> Path:
     """The tokenizer.json made from a SentencePiece model, kept in the cache folder under the model's hash."""
-    from uuid import uuid4
-
     content = path.read_bytes()
     target = cache_dir() / "tokenizers" / f"{hashlib.sha256(content).hexdigest()}.json"
     if not target.is_file():
         target.parent.mkdir(parents=True, exist_ok=True)
-        part = target.with_suffix(f".{uuid4().hex}.part")
-        part.write_text(convert_sentencepiece(content, str(path)).to_str(), encoding="utf-8")
-        part.replace(target)
+        write_text(target, convert_sentencepiece(content, str(path)).to_str())
     return target
 
 

@@ -101,7 +101,7 @@ def _read(option: str, path: str | None) -> list[str]:
     if path is None:
         return []
     try:
-        lines = [line.strip() for line in Path(path).read_text(encoding="utf-8").splitlines()]
+        lines = [line.strip() for line in Path(path).read_text(encoding="utf-8-sig").splitlines()]
     except (OSError, UnicodeDecodeError) as error:
         raise InvalidSetting(f"{option}={path!r}: cannot be read: {error}") from error
     keys = [line for line in lines if line and not line.startswith("#")]

@@ -7,6 +7,8 @@ import sys
 from datetime import UTC, datetime
 from typing import Literal
 
+from finerank.io.jsonl import is_unicode
+
 _PLAIN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "color_message", "taskName"}
 _SPECIAL = re.compile(r"[^ -~]")
 _WORD = re.compile(r"[\w.:/@+\[\]-]+")
@@ -63,7 +65,7 @@ def _word(value: object) -> str:
 
 
 def _json(value: object) -> str:
-    return _SPECIAL.sub(_escaped, json.dumps(value, ensure_ascii=False, default=str))
+    return _SPECIAL.sub(_escaped, json.dumps(value, ensure_ascii=not is_unicode(sys.stderr), default=str))
 
 
 def _escaped(match: re.Match[str]) -> str:

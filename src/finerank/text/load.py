@@ -4,17 +4,14 @@ PDF and office files need the extra `rag`. A file that cannot be read is an `Unr
 file is reported, and the rest is read.
 """
 
-import csv
-import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from io import StringIO
 from pathlib import Path
-from typing import Any, TextIO
 
-from finerank.errors import MissingExtra, UnreadableFile
+from finerank.errors import InvalidInput, UnreadableFile
+from finerank.io.decode import decode as decode
 from finerank.system.sandbox import Limits
 from finerank.text.dates import parse_date as parse_date
 from finerank.text.document import LoadedDocument as LoadedDocument
@@ -32,15 +29,9 @@ from finerank.text.opendocument import read_opendocument
 from finerank.text.page_ranges import page_ranges
 from finerank.text.pdf import PDF_VERSION, read_pdf
 from finerank.text.pptx import read_pptx
+from finerank.text.tables import TABLE_VERSION, read_csv, read_json_lines, record
 from finerank.text.xlsx import read_xlsx
 
-TEXT_FIELDS = ("text", "content", "contents", "body", "passage")
-"""The field of a record that is its text: the first of these it has."""
-
-ID_FIELDS = ("id", "_id")
-
-_CELL_CHARACTERS = 1 << 24
-_SNIFFED_BYTES = 1 << 16
 _FRONT_MATTER = re.compile(r"\A---\r?\n(.*?)\r?\n(?:---|\.\.\.)[ \t]*(?:\r?\n|\Z)", re.DOTALL)
 _ORG_FIELD = re.compile(r"^#\+(title|date):[ \t]*(\S.*)$", re.IGNORECASE | re.MULTILINE)
 _PLAIN_FIELD = re.compile(r"^([A-Za-z][\w-]*):[ \t]+(\S.*)$", re.MULTILINE)
@@ -80,14 +71,18 @@ def load_file(path: Path, report: Report, options: ReadOptions | None = None) ->
             yield from read(path, report)
     except OSError as error:
         raise UnreadableFile(f"{path}: {error.strerror or error}") from error
+    except InvalidInput as error:
+        raise UnreadableFile(str(error)) from error
 
 
 def reading_version(path: Path, options: ReadOptions | None = None) -> str:
     """What else than its content decides what is read of a file: when it changes, the file is read again."""
-    options = options or ReadOptions()
-    if READERS.get(path.suffix.lower()) is _read_html:
+    options, suffix = options or ReadOptions(), path.suffix.lower()
+    if READERS.get(suffix) is _read_html:
         return "boilerplate" if options.boilerplate else ""
-    return f"pdf {PDF_VERSION}{' ocr' if options.ocr else ''}" if path.suffix.lower() == ".pdf" else ""
+    if suffix in (".csv", ".tsv"):
+        return f"table {TABLE_VERSION}"
+    return f"pdf {PDF_VERSION}{' ocr' if options.ocr else ''}" if suffix == ".pdf" else ""
 
 
 def _load_pdf(path: Path, report: Report, options: ReadOptions) -> Iterator[LoadedDocument]:
@@ -106,33 +101,6 @@ def _load_pdf(path: Path, report: Report, options: ReadOptions) -> Iterator[Load
     if document.unread_pages:
         report(f"{path}: {page_ranges(document.unread_pages)} of {len(document.pages)} without text{fix}")
     yield document
-
-
-def decode(content: bytes, name: str, report: Report) -> str:
-    """Text in UTF-8, in UTF-16 with its mark, or in the encoding that charset-normalizer finds most likely,
-    which is reported. Raises `UnreadableFile` if it is no text.
-    """
-    if content[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        return content.decode("utf-16", errors="replace").replace("\r\n", "\n")
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        text = _guessed(content, f"{name}: not UTF-8 ({error.reason} at byte {error.start})", report)
-    if "\0" in text:
-        raise UnreadableFile(f"{name}: is binary, whatever its name says")
-    return text.replace("\r\n", "\n")
-
-
-def _guessed(content: bytes, complaint: str, report: Report) -> str:
-    try:
-        from charset_normalizer import from_bytes
-    except ImportError as error:
-        raise MissingExtra(f"{complaint}: telling its encoding", "rag") from error
-    best = from_bytes(content).best()
-    if best is None or best.encoding == "utf_8":
-        raise UnreadableFile(f"{complaint}, nor in another encoding that can be told; convert it to UTF-8")
-    report(f"{complaint}; read as {best.encoding}, which may be wrong: better convert it to UTF-8")
-    return str(best)
 
 
 def _read_text(path: Path, report: Report) -> Iterator[LoadedDocument]:
@@ -169,84 +137,11 @@ def _read_org(path: Path, report: Report) -> Iterator[LoadedDocument]:
 
 
 def _read_json(path: Path, report: Report) -> Iterator[LoadedDocument]:
-    yield from read_json(decode(path.read_bytes(), str(path), report), path, report, _record)
+    yield from read_json(decode(path.read_bytes(), str(path), report), path, report, record)
 
 
 def _read_mail(path: Path, report: Report, options: ReadOptions | None = None) -> Iterator[LoadedDocument]:
     yield from read_mail(path, report, partial(load_file, options=options))
-
-
-def _read_json_lines(path: Path, report: Report) -> Iterator[LoadedDocument]:
-    done = 0
-    with path.open("rb") as file:
-        for number, line in enumerate(file, start=1):
-            done += len(line)
-            if not line.strip():
-                continue
-            try:
-                value = json.loads(line.decode("utf-8-sig"))
-                yield _record({"text": value} if isinstance(value, str) else value, number, done)
-            except (ValueError, RecursionError) as error:
-                report(f"{path}, line {number}: {error}")
-
-
-def _read_csv(path: Path, report: Report) -> Iterator[LoadedDocument]:
-    csv.field_size_limit(_CELL_CHARACTERS)
-    with path.open("rb") as file:
-        sample = file.read(_SNIFFED_BYTES)
-    complete = sample[: sample.rfind(b"\n") + 1] or sample
-    try:
-        complete.decode("utf-8-sig")
-        lines: TextIO = path.open(encoding="utf-8-sig", errors="replace", newline="")
-    except UnicodeDecodeError:
-        lines = StringIO(decode(path.read_bytes(), str(path), report))
-    with lines:
-        delimiter = "\t" if path.suffix.lower() == ".tsv" else _delimiter(lines.readline())
-        lines.seek(0)
-        rows = csv.DictReader(lines, delimiter=delimiter)
-        if not rows.fieldnames or all(not (name or "").strip() for name in rows.fieldnames):
-            raise UnreadableFile(f"{path}: has no first row with the columns' names")
-        try:
-            yield from (_record(cells, rows.line_num, 0) for row in rows if (cells := _cells(row)))
-        except csv.Error as error:
-            raise UnreadableFile(f"{path}, line {rows.line_num}: not readable as CSV: {error}") from error
-
-
-def _cells(row: Mapping[Any, Any]) -> dict[str, str]:
-    """The filled cells of a row; its text is all of them but its id where no column is one of text."""
-    cells = {str(name).strip(): value for name, value in row.items() if name and isinstance(value, str) and value}
-    known = (*TEXT_FIELDS, *ID_FIELDS)
-    named = {name.lower() if name.lower() in known else name: value for name, value in cells.items()}
-    if not named.keys() & set(TEXT_FIELDS):
-        said = [f"{name}: {value}" for name, value in named.items() if name not in ID_FIELDS]
-        named = {**named, "text": "\n".join(said)} if said else {}
-    return named
-
-
-def _delimiter(head: str) -> str:
-    return max(",;\t|", key=head.count)
-
-
-def _record(value: object, line: int, done: int) -> LoadedDocument:
-    """A JSON object or a row of a table. Raises ValueError if it has no text."""
-    if not isinstance(value, Mapping):
-        raise ValueError("is neither a string nor an object")
-    name = next((name for name in TEXT_FIELDS if isinstance(value.get(name), str)), None)
-    if name is None:
-        raise ValueError(f"has no string under any of {', '.join(TEXT_FIELDS)}")
-    id_name = next((name for name in ID_FIELDS if isinstance(value.get(name), str | int)), None)
-    given = value.get("metadata")
-    others = {key: each for key, each in value.items() if key not in (name, id_name, "metadata", "title")}
-    metadata = {**others, **(given if isinstance(given, Mapping) else {})}
-    return LoadedDocument(
-        value[name],
-        key=str(value[id_name]) if id_name else f"line {line}",
-        title=str(value.get("title") or ""),
-        date=parse_date(metadata.get("date")),
-        metadata=metadata,
-        line=line,
-        done=done,
-    )
 
 
 READERS: Mapping[str, Callable[[Path, Report], Iterator[LoadedDocument]]] = {
@@ -268,10 +163,10 @@ READERS: Mapping[str, Callable[[Path, Report], Iterator[LoadedDocument]]] = {
     ".eml": _read_mail,
     ".ipynb": read_notebook,
     ".json": _read_json,
-    ".csv": _read_csv,
-    ".tsv": _read_csv,
-    ".jsonl": _read_json_lines,
-    ".ndjson": _read_json_lines,
+    ".csv": read_csv,
+    ".tsv": read_csv,
+    ".jsonl": read_json_lines,
+    ".ndjson": read_json_lines,
 }
 """What reads a file, by its suffix."""
 

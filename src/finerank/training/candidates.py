@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from finerank.errors import InvalidInput, MissingExtra
+from finerank.io.decode import read_text
 from finerank.ranking import PairScore, is_blank
 from finerank.retrieval.embed import Embedder, Vectors
 from finerank.text.chunk import chunk_spans
@@ -113,7 +114,7 @@ def _from_folder(path: Path) -> list[str]:
         raise InvalidInput(f"{path}: holds no .txt or .md files and no corpus.jsonl")
     passages = []
     for file in files:
-        text = file.read_text(encoding="utf-8-sig", errors="replace")
+        text = read_text(file)
         passages += [text[start:end] for start, end in chunk_spans(text, _count_terms, _PASSAGE_TERMS)]
     return passages
 

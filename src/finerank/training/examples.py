@@ -6,11 +6,7 @@
 Knows nothing about models.
 """
 
-import gzip
-import io
-import json
 import math
-import zlib
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -18,18 +14,11 @@ from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain, groupby
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
-from finerank.errors import InvalidInput, MissingExtra
+from finerank.errors import InvalidInput
+from finerank.io import jsonl
 from finerank.ranking import is_blank
-
-_UNREADABLE: tuple[type[Exception], ...] = (UnicodeDecodeError, EOFError, OSError, zlib.error)
-try:
-    import zstandard
-
-    _UNREADABLE += (zstandard.ZstdError,)
-except ImportError:
-    zstandard = None  # type: ignore[assignment]
 
 _QUERY = ("query", "question", "anchor", "sentence1")
 _PASSAGE = ("passage", "positive", "document", "answer", "response", "text", "sentence2")
@@ -79,7 +68,7 @@ def read_examples(path: Path, format: str = "auto") -> Iterator[Example]:
     """The examples of a file or a folder, read as they are needed.
 
     `format` is a name of `READERS`, or "auto" to find out by looking. Raises `InvalidInput` naming the file, the line
-    and the fix, `MissingExtra` for a .zst file without zstandard.
+    and the fix, `MissingExtra` for a file that zstandard compressed without it.
     """
     if not path.exists():
         raise InvalidInput(f"{path}: no such file or folder")
@@ -92,18 +81,13 @@ def read_examples(path: Path, format: str = "auto") -> Iterator[Example]:
 def write_examples(path: Path, examples: Iterable[Example]) -> int:
     """Write examples as our JSON lines (compressed if `path` ends in .gz or .zst); returns how many.
 
-    The file appears when it is whole: until then what was at `path` stays.
+    A file appears when it is whole: until then what was at `path` stays. Raises `OSError` if it cannot be written.
     """
-    part = path.with_name(f"part.{path.name}")
     count = 0
-    try:
-        with open_text(part, "w") as file:
-            for example in examples:
-                file.write(json.dumps(_to_json(example), ensure_ascii=False) + "\n")
-                count += 1
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    with jsonl.open_json_lines(path) as file:
+        for example in examples:
+            file.write(jsonl.to_json(_to_json(example)) + "\n")
+            count += 1
     return count
 
 
@@ -122,53 +106,14 @@ def with_teacher_scores(examples: Iterable[Example], path: Path) -> Iterator[Exa
     return _with_scores_by_pair(examples, every, path) if by_pair else _with_scores_in_order(examples, every, path)
 
 
-def open_text(path: Path, mode: str = "r") -> TextIO:
-    """A UTF-8 text file to read ("r") or write ("w"), through gzip or zstandard if its name ends in .gz or .zst.
-
-    Raises `InvalidInput` if it cannot be opened, `MissingExtra` for .zst without zstandard.
-    """
-    try:
-        if path.suffix == ".zst":
-            return _open_zstandard(path, mode)
-        return _as_text(gzip.GzipFile(path, f"{mode}b") if path.suffix == ".gz" else path.open(f"{mode}b"), mode)
-    except OSError as error:
-        raise InvalidInput(f"{path}: {error.strerror}") from error
-
-
-def _as_text(stream: Any, mode: str) -> TextIO:  # noqa: ANN401 - gzip, zstandard and files share no class
-    # A lone surrogate becomes \udXXX, which is its JSON escape.
-    encoding, errors = ("utf-8-sig", "strict") if mode == "r" else ("utf-8", "backslashreplace")
-    return io.TextIOWrapper(stream, encoding=encoding, errors=errors, newline="\n" if mode == "w" else None)
-
-
-def _open_zstandard(path: Path, mode: str) -> TextIO:
-    if zstandard is None:
-        raise MissingExtra(path.name, "train")
-    file = path.open(f"{mode}b")
-    if mode == "w":
-        return _as_text(zstandard.ZstdCompressor().stream_writer(file), mode)
-    # A file written in parts has several frames; reading past the first is not the library's documented default.
-    return _as_text(zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=True), mode)
-
-
 def read_lines(path: Path) -> Iterator[tuple[str, str]]:
     """Every line that is not blank, after its place: ("train.jsonl, line 3", text)."""
-    number = 0
-    with open_text(path) as file:
-        try:
-            for number, line in enumerate(file, start=1):
-                if line.strip():
-                    yield f"{path}, line {number}", line
-        except _UNREADABLE as error:
-            raise InvalidInput(f"{path}, after line {number}: {error}; write the file again, as UTF-8") from error
+    return ((f"{path}, line {number}", line) for number, line in jsonl.read_lines(path))
 
 
 def read_objects(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """Every JSON object of a file of JSON lines, after its place."""
-    for place, value in _read_json(path):
-        if not isinstance(value, dict):
-            raise InvalidInput(f"{place}: is not a JSON object; each line must be one")
-        yield place, value
+    return ((f"{path}, line {number}", fields) for number, fields in jsonl.read_objects(path))
 
 
 @contextmanager
@@ -181,11 +126,7 @@ def _placed(place: str) -> Iterator[None]:
 
 
 def _read_json(path: Path) -> Iterator[tuple[str, Any]]:
-    for place, line in read_lines(path):
-        try:
-            yield place, json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise InvalidInput(f"{place}: is not JSON ({error}); a file of examples has one object a line") from error
+    return ((f"{path}, line {number}", value) for number, value in jsonl.read_values(path))
 
 
 def _to_json(example: Example) -> dict[str, object]:
@@ -443,7 +384,8 @@ def _detect(path: Path) -> str:
             f"{path}: is no folder of examples; it must hold corpus.jsonl, queries.jsonl and qrels (BEIR), qrels, "
             "queries.tsv and collection.tsv (TREC), or a dataset saved by datasets"
         )
-    place, fields = next(read_objects(path), (str(path), None))
+    found = jsonl.read_objects(path, report=lambda _: None)  # what is odd is reported when it is read in earnest
+    place, fields = next(((f"{path}, line {number}", fields) for number, fields in found), (str(path), None))
     if fields is None:
         raise InvalidInput(f"{path}: is empty; it must hold one example a line")
     with _placed(place):

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from finerank.errors import InvalidSetting, MissingExtra, ParityFailed, UnreadableQuery
 from finerank.evaluation.keyword_traps import load_traps, trap_languages
+from finerank.io.atomic import is_empty_folder, new_folder
 from finerank.reranker import Reranker
 from finerank.scoring.families import checked_config
 from finerank.scoring.int8 import BLOCK, SCALE, quantise
@@ -82,17 +83,14 @@ def export(model: str, out: Path, precision: Precision = "fp32") -> Parity:
     """
     if precision not in PARITY_LIMITS:
         raise InvalidSetting(f"precision={precision!r}: must be one of {', '.join(PARITY_LIMITS)}")
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+    if out.exists() and not is_empty_folder(out):
         raise InvalidSetting(f"{out}: exists and is not an empty folder; name another")
     files = find_model(model)
     if files.backend == "onnx":
         raise InvalidSetting(f"{model}: is ONNX already; export its safetensors folder instead")
     if files.backend == "native":
         files = replace(files, backend="torch")  # whose logits are the reference, in fp32
-    part = out.with_name(f"{out.name}.part")
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
-    try:
+    with new_folder(out) as part:
         _write(files, part, precision)
         parity = compare(str(files.folder), part, files.backend)
         if not parity.holds(precision):
@@ -101,11 +99,6 @@ def export(model: str, out: Path, precision: Precision = "fp32") -> Parity:
                 f"Kendall's tau is {parity.kendall_tau:.4f}; the limits are {PARITY_LIMITS[precision]}. Nothing was "
                 f"written; {'use fp32' if precision == 'int8' else 'this architecture cannot be exported'}."
             )
-        if out.exists():
-            out.rmdir()
-        part.rename(out)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
     return parity
 
 

@@ -14,9 +14,10 @@ from pathlib import Path
 import numpy as np
 
 from finerank.errors import InvalidInput
+from finerank.io.decode import read_text
 from finerank.text.chunk import chunk_spans, sentence_spans
 from finerank.training.augment import Augmentation
-from finerank.training.examples import Example, open_text, read_objects
+from finerank.training.examples import Example, read_objects
 
 SENTENCE_REMOVED = 0.9
 """How often a sentence that became the query is taken out of its passage (Lee et al. 2019, "Latent retrieval for weakly
@@ -170,11 +171,7 @@ def _read_lines(path: Path) -> Iterator[list[Section]]:
 
 
 def _read_whole(path: Path) -> list[Section]:
-    try:
-        with open_text(path) as file:
-            text = file.read()
-    except UnicodeDecodeError as error:
-        raise InvalidInput(f"{path}: {error}; write the file again, as UTF-8") from error
+    text = read_text(path)
     return _sections(text) if path.suffix == ".md" else [_titled(text)]
 
 

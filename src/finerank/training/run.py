@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from finerank.errors import DeviceUnavailable, InvalidSetting, MissingExtra, ParityFailed
+from finerank.io.atomic import write_text
 from finerank.scoring.allocator import keep_large_blocks
 from finerank.scoring.declared_length import TOKENIZER_CONFIG, read_tokenizer_config
 from finerank.scoring.encode import PairEncoder, open_encoder
@@ -85,15 +86,18 @@ class Plan:
     scorer: Callable[[torch.nn.Module], torch.nn.Module]
     collator: Callable[[ListCollator], Collator] | None = None
     languages: Sequence[str] = ()
+    refresh_from: str = ""
     callbacks: Sequence[TrainerCallback] = ()
 
     def record(self) -> dict[str, Any]:
         """What run.json says at the beginning."""
         return {
             "model": self.start.name,
+            "content": self.start.files.fingerprint(),
             "kind": "late-interaction" if is_late(self.start.files.config) else "cross-encoder",
             "settings": dict(self.described),
             "data": {"examples": self.examples, "sha256": self.sha256},
+            "refresh": self.refresh_from,
             "dev": {"examples": len(self.dev), "sha256": fingerprint(self.dev)},
             "languages": list(self.languages),
             "max_length": self.start.encoder.max_length,
@@ -220,8 +224,9 @@ def _open_run(out: Path, record: Mapping[str, Any]) -> dict[str, Any] | None:
     there: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     if there["finished"] and (not record["settings"]["export"] or (out / "onnx").exists()):
         raise InvalidSetting(f"{out}: holds a finished run; name another folder")
-    for name in ("model", "settings", "data", "dev"):
-        if _fixed(there[name]) != _fixed(json.loads(_to_json(record[name]))):
+    for name in ("model", "content", "settings", "data", "refresh", "dev"):
+        now = json.loads(_to_json(record[name]))
+        if _fixed(there.get(name, now)) != _fixed(now):  # older runs do not record all of them
             raise InvalidSetting(
                 f"{out}: holds a run that was begun with another {name}. Go on with what it was begun with "
                 "(it stands in run.json), or name another folder."
@@ -236,9 +241,7 @@ def _fixed(part: object) -> object:
 
 def _write_record(out: Path, record: Mapping[str, Any]) -> None:
     out.mkdir(parents=True, exist_ok=True)
-    part = out / "run.json.part"
-    part.write_text(_to_json(record), encoding="utf-8")
-    part.replace(out / "run.json")
+    write_text(out / "run.json", _to_json(record))
 
 
 def _to_json(value: object) -> str:

@@ -39,12 +39,14 @@ def train(
     dev: Sequence[Example] = (),
     settings: TrainSettings | None = None,
     refresh: Refresh | None = None,
+    refresh_from: str = "",
     callbacks: Iterable[TrainerCallback] = (),
 ) -> dict[str, Any]:
     """Train `model` (a reranker, or an encoder that gets a new head) into the folder `out`; returns what run.json says.
 
     If `out` holds a run with the same data and settings that was cut off, it goes on from its last checkpoint; another
-    run there is an `InvalidSetting`. Raises `TrainingCollapsed` with an explanation when the model stops learning.
+    run there is an `InvalidSetting`. `refresh_from` is a fingerprint of what `refresh` draws on, part of the data.
+    Raises `TrainingCollapsed` with an explanation when the model stops learning.
     """
     settings = settings or TrainSettings()
     _check_examples(examples, settings)
@@ -62,6 +64,7 @@ def train(
         settings=settings,
         described=asdict(settings),
         scorer=lambda cross_encoder: make_scorer(cross_encoder, top_grade, settings, start),
+        refresh_from=refresh_from,
         languages=sorted({example.language for example in examples} - {""}),
         callbacks=[*callbacks, *([_Refresh(refresh, start, out)] if refresh else [])],
     )
