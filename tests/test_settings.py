@@ -12,7 +12,6 @@ from finerank.settings import (
     RagSettings,
     ServeSettings,
     Settings,
-    cache_dir,
     check_threshold,
     check_top_n,
     option_choices,
@@ -308,3 +307,46 @@ def test_paths_and_numpys_values_are_understood() -> None:
     assert (loaded.model, loaded.cache, loaded.deterministic) == ("model", "c.db", True)
     assert (loaded.max_length, loaded.threshold) == (64, 0.5)
     assert {type(loaded.deterministic), type(loaded.max_length), type(loaded.threshold)} == {bool, int, float}
+
+
+PATHS = [
+    *((Settings, "", name) for name in ("model", "first_model", "calibration", "cache")),
+    *((ServeSettings, "SERVE_", name) for name in ("more_models", "store", "api_keys_file", "state_dir")),
+    *((RagSettings, "RAG_", name) for name in ("light_model", "embedder")),
+]
+
+
+@pytest.mark.parametrize(("options", "prefix", "name"), PATHS)
+def test_a_tilde_is_the_home_folder_wherever_a_path_comes_from(
+    options: type[Settings], prefix: str, name: str, toml: WriteToml, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+
+    def loaded(**given: object) -> object:
+        value = getattr(options.load(**given), name)
+        return value[0] if isinstance(value, tuple) else value
+
+    listed = name == "more_models"
+    assert loaded(**{name: ("~/there",) if listed else "~/there"}) == "/home/me/there"
+    table = f"[{options.TABLE}]\n" if options.TABLE else ""
+    toml(f"{table}{name} = {['~/there'] if listed else '~/there'!r}")
+    assert loaded() == "/home/me/there"
+    monkeypatch.setenv(f"FINERANK_{prefix}{name.upper()}", "~/other")
+    assert loaded() == "/home/me/other"
+
+
+def test_a_tilde_in_what_is_no_path_stays() -> None:
+    assert RagSettings.load(embedder_model="~latest").embedder_model == "~latest"
+
+
+def test_the_configuration_file_may_lie_under_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "my.toml").write_text("threads = 7", encoding="utf-8")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("FINERANK_CONFIG", "~/my.toml")
+    assert Settings.load().threads == 7
+
+
+def test_a_tilde_without_a_home_folder_is_an_error_that_names_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FINERANK_CACHE", "~nobody-of-that-name/scores.db")
+    with pytest.raises(InvalidSetting, match=r"no home folder for ~; set HOME, .* \(from FINERANK_CACHE\)"):
+        Settings.load()

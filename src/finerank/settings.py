@@ -18,6 +18,8 @@ from types import NoneType
 from typing import Any, ClassVar, Literal, Self, TypedDict, get_args, get_origin
 
 from finerank.errors import InvalidSetting
+from finerank.paths import cache_dir as cache_dir
+from finerank.paths import expand
 
 DEFAULT_MODEL = "finerank-mini"
 """The model used when none is named: a folder of `finerank/models/`, a local folder, or a hub id."""
@@ -65,8 +67,9 @@ class Options(TypedDict, total=False):
     use_fp16: bool
 
 
-def _option(default: Any, help: str) -> Any:  # noqa: ANN401 - what dataclasses.field returns
-    return field(default=default, metadata={"help": help})
+def _option(default: Any, help: str, *, path: bool = False) -> Any:  # noqa: ANN401 - what dataclasses.field returns
+    """`path` marks what may name a file or folder: `~` in it is the home folder."""
+    return field(default=default, metadata={"help": help, "path": path})
 
 
 def _secret(default: Any, help: str) -> Any:  # noqa: ANN401 - what dataclasses.field returns
@@ -113,8 +116,9 @@ class _Options:
 
     @classmethod
     def _of(cls, found: Mapping[str, _Value]) -> Self:
+        paths = {option.name for option in fields(cls) if option.metadata.get("path")}
         try:
-            return cls(**{name: each.value for name, each in found.items()})
+            return cls(**{name: _expanded(each) if name in paths else each.value for name, each in found.items()})
         except InvalidSetting as error:
             if error.option not in found:
                 raise
@@ -158,7 +162,7 @@ class Settings(_Options):
     `use_fp16=True` is understood as dtype="fp16", False as "fp32".
     """
 
-    model: str = _option(DEFAULT_MODEL, "hub id, local folder, .onnx file, or the name of an embedded model")
+    model: str = _option(DEFAULT_MODEL, "hub id, local folder, .onnx file, or the name of an embedded model", path=True)
     revision: str | None = _option(None, "branch, tag or commit of a hub model")
     backend: Literal["auto", "native", "torch", "transformers", "onnx"] = _option(
         "auto", "what runs the model; auto reads it off the model's files"
@@ -180,10 +184,14 @@ class Settings(_Options):
         "full", "fast: where the first N are asked for, score only what a quick first look leaves"
     )
     first_model: str | None = _option(
-        None, "the model that takes that look; unset is the model's own early exit, or finerank-mini"
+        None,
+        "the model that takes that look; unset is the model's own early exit, or finerank-mini",
+        path=True,
     )
     threshold: float | None = _option(None, "drop documents whose score (0..1) is below this")
-    calibration: str = _option("auto", "auto takes the model folder's calibration.json, if any; off; or a file's path")
+    calibration: str = _option(
+        "auto", "auto takes the model folder's calibration.json, if any; off; or a file's path", path=True
+    )
     template: str = _option(
         "{query}", "how the query is put to the model: {query}, and {instruction} where one is given"
     )
@@ -193,7 +201,7 @@ class Settings(_Options):
         "max", "passage logits to a document's: the best, the first, or the mean of the best three"
     )
     clean: bool = _option(False, "strip HTML from documents before scoring")
-    cache: str = _option("off", "score cache: off, memory, or the path of a file that processes share")
+    cache: str = _option("off", "score cache: off, memory, or the path of a file that processes share", path=True)
     cache_entries: int = _option(1_000_000, "scores the cache keeps before the oldest go")
     passage_cache_mb: int = _option(
         128, "late interaction on the native engine: memory for passages read before, which cost nothing; 0 keeps none"
@@ -216,18 +224,20 @@ class ServeSettings(_Options):
     host: str = _option("127.0.0.1", "address to listen on; 0.0.0.0 for every network, which needs API keys")
     port: int = _option(8000, "port to listen on; 0 takes a free one")
     more_models: tuple[str, ...] = _option(
-        (), "models to serve beside the first, by name in a request; comma-separated"
+        (), "models to serve beside the first, by name in a request; comma-separated", path=True
+    )
+    store: str | None = _option(
+        None, "folder of a store made by `finerank index`: questions are answered from it", path=True
     )
     served_model_name: tuple[str, ...] = _option(
         (), "names that callers know the first model by; comma-separated, the first is in the answers"
     )
-    store: str | None = _option(None, "folder of a store made by `finerank index`: questions are answered from it")
     api_keys: tuple[str, ...] = _secret((), "keys that may rank, comma-separated; better in a file")
-    api_keys_file: str | None = _option(None, "file with one API key a line")
+    api_keys_file: str | None = _option(None, "file with one API key a line", path=True)
     admin_keys: tuple[str, ...] = _secret(
         (), "keys that may do everything: also load models and set baselines, comma-separated; better in a file"
     )
-    admin_keys_file: str | None = _option(None, "file with one admin key a line")
+    admin_keys_file: str | None = _option(None, "file with one admin key a line", path=True)
     metrics_key: str | None = _secret(
         None, "key for /metrics, statistics and ranking health; unset lets API keys read them"
     )
@@ -255,7 +265,7 @@ class ServeSettings(_Options):
     log_format: Literal["json", "text"] = _option("json", "log lines as JSON objects, or as text for people")
     log_text: bool = _option(False, "write queries and documents into the log")
     state_dir: str | None = _option(
-        None, "where ranking health is kept over a restart; unset is finerank's cache folder"
+        None, "where ranking health is kept over a restart; unset is finerank's cache folder", path=True
     )
     health_window_s: float = _option(3600.0, "seconds that ranking health looks back")
     low_score: float = _option(0.3, "scores below this count as low in ranking health")
@@ -311,13 +321,6 @@ def split_list(text: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
-def cache_dir() -> Path:
-    """Where finerank keeps files it can make again: FINERANK_CACHE_DIR, or finerank/ in the user's cache folder."""
-    if "FINERANK_CACHE_DIR" in os.environ:
-        return Path(os.environ["FINERANK_CACHE_DIR"])
-    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "finerank"
-
-
 def unknown_variables() -> list[str]:
     """What to say of each FINERANK_ variable in the environment that nothing reads."""
     options = {_prefix(group) + option.name.upper() for group in _GROUPS for option in fields(group)}
@@ -337,6 +340,18 @@ def _links_service(name: str, value: str) -> bool:
 def _nearest(name: str, known: Iterable[str], likeness: float = 0.6) -> str:
     near = get_close_matches(name, list(known), n=1, cutoff=likeness)
     return f"; did you mean {near[0]}?" if near else ""
+
+
+def _expanded(found: _Value) -> object:
+    """A path, or several, with `~` replaced by the home folder."""
+    if isinstance(found.value, tuple):
+        return tuple(_expanded(replace(found, value=each)) for each in found.value)
+    if not isinstance(found.value, str) or not found.value.startswith("~"):
+        return found.value
+    try:
+        return str(expand(found.value))
+    except InvalidSetting as error:
+        raise InvalidSetting(f"{error} ({found.place})") from error
 
 
 def _plain(value: object) -> object:
@@ -377,13 +392,17 @@ def _with_dtype(found: dict[str, _Value]) -> dict[str, _Value]:
 
 def _from_toml(table: str) -> dict[str, _Value]:
     given = os.environ.get("FINERANK_CONFIG")
-    path = Path(given or "finerank.toml")
-    if not path.is_file():
+    path = expand(given or "finerank.toml")
+    if not os.path.isfile(path):  # Path.is_file raises where the folder may not be entered
         if given:
             raise InvalidSetting(f"FINERANK_CONFIG={given}: no such file")
         return {}
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise InvalidSetting(
+            f"{path}: {error.strerror}; make it readable, or point FINERANK_CONFIG elsewhere"
+        ) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InvalidSetting(f"{path}: not readable as TOML: {error}") from error
     _check_tables(path, content)
@@ -492,7 +511,7 @@ class RagSettings(_Options):
 
     mode: Literal["hybrid", "vector", "text"] = _option("hybrid", "recall by vectors and words, or by one of them")
     recall: int = _option(100, "passages the first stage finds")
-    light_model: str | None = _option(None, "a quick reranker that goes first; unset leaves that stage out")
+    light_model: str | None = _option(None, "a quick reranker that goes first; unset leaves that stage out", path=True)
     light_top: int = _option(30, "passages it leaves to the reranker")
     rerank_top: int = _option(10, "passages that are kept of the reranked ones")
     prompt_top: int = _option(5, "passages that the answer is made from")
@@ -504,7 +523,9 @@ class RagSettings(_Options):
     )
     rewrite: Literal["off", "template", "generator"] = _option("off", "what rewrites the question before recall")
     rewrite_template: str = _option("{question}", "the question, rewritten; must contain {question}")
-    embedder: str = _option("finerank-embed", "finerank-embed, a local folder, a hub id, or an endpoint's URL")
+    embedder: str = _option(
+        "finerank-embed", "finerank-embed, a local folder, a hub id, or an endpoint's URL", path=True
+    )
     embedder_model: str = _option("", "the model an embedding endpoint shall use")
     embedder_key: str = field(default="", repr=False, metadata={"help": "the embedding endpoint's key"})
     passage_terms: int = _option(200, "longest passage: words, or characters of scripts without spaces")

@@ -19,11 +19,12 @@ from finerank import __version__
 from finerank.cli import options
 from finerank.cli.render import print_json
 from finerank.errors import FinerankError
+from finerank.paths import cache_dir, existing, is_writable
 from finerank.scoring.device import Check, Device, check_gpu
 from finerank.scoring.families import FAMILIES
 from finerank.scoring.model_files import ModelFiles, find_model
 from finerank.scoring.processor import check_native, check_threads
-from finerank.settings import Settings, cache_dir
+from finerank.settings import Settings
 
 _PACKAGES = {
     "tokenizers": "",
@@ -137,10 +138,14 @@ def _memory(needed: float = 0.5) -> Check:
 def _disk(folder: Path) -> Check:
     import shutil
 
-    place = next(path for path in (folder, *folder.parents) if path.exists())
-    writable = os.access(place, os.W_OK)
+    place = existing(folder)
     found = f"{folder}, {shutil.disk_usage(place).free / 2**30:.1f} GiB free"
-    return Check("cache folder", writable, found, "Not writable: set FINERANK_CACHE_DIR to a folder that is.")
+    return Check(
+        "cache folder",
+        place.is_dir() and is_writable(place),
+        found,
+        "Not writable: set FINERANK_CACHE_DIR to a folder that is.",
+    )
 
 
 def _model(model: str | None, device: str | None, dtype: str | None, checksums: bool) -> Iterator[Check]:

@@ -1,6 +1,7 @@
 """Scores of pairs already seen, in memory or in a file that processes share."""
 
 import hashlib
+import logging
 import sqlite3
 import threading
 import time
@@ -11,8 +12,11 @@ from pathlib import Path
 from typing import Protocol
 
 from finerank.errors import CacheError
+from finerank.paths import expand, is_writable
 from finerank.scoring.batch import EncodedPair
 from finerank.scoring.forks import forkable_lock, hold_at_fork
+
+logger = logging.getLogger("finerank")
 
 
 def pair_key(namespace: bytes, pair: EncodedPair) -> bytes:
@@ -170,7 +174,18 @@ class DiskCache:
 
 
 def open_cache(where: str, max_entries: int) -> ScoreCache | None:
-    """The cache a setting names: off, memory, or a file's path."""
+    """The cache a setting names: off, memory, or a file's path. A file that cannot be written to is logged, and left
+    out.
+    """
     if where == "off":
         return None
-    return MemoryCache(max_entries) if where == "memory" else DiskCache(Path(where).expanduser(), max_entries)
+    if where == "memory":
+        return MemoryCache(max_entries)
+    path = expand(where)
+    try:
+        return DiskCache(path, max_entries)
+    except CacheError as error:
+        if is_writable(path):
+            raise
+        logger.warning("scores are not cached: %s", error)
+        return None

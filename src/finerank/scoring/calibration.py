@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from finerank.errors import BrokenModel
+from finerank.paths import expand
 from finerank.ranking import sigmoid
 
 CALIBRATION_FILE = "calibration.json"
@@ -103,7 +104,7 @@ def find_calibration(setting: str, folder: Path | None) -> Calibration | None:
     if setting == "off":
         return None
     if setting != "auto":
-        return read_calibration(Path(setting).expanduser())
+        return read_calibration(expand(setting))
     beside = folder / CALIBRATION_FILE if folder is not None else None
     return read_calibration(beside) if beside is not None and beside.is_file() else None
 

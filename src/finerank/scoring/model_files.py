@@ -7,6 +7,7 @@ what is inside the weights.
 import hashlib
 import json
 import mmap
+import os
 import re
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
@@ -16,12 +17,13 @@ from pathlib import Path
 from typing import Any
 
 from finerank.errors import BrokenModel, MissingExtra, ModelError, ModelNotFound, UnsupportedModel
+from finerank.paths import cache_dir, expand
 from finerank.scoring.calibration import CALIBRATION_FILE
 from finerank.scoring.declared_length import LENGTH_FILES, SHORTEST, declared_length
 from finerank.scoring.device import has_gpu_driver
 from finerank.scoring.families import CROSS, FAMILIES, LATE, POSITIONS_AFTER_PADDING, is_late
 from finerank.scoring.processor import check_native
-from finerank.settings import DEFAULT_MODEL, cache_dir
+from finerank.settings import DEFAULT_MODEL
 
 EMBEDDED_DIR = Path(__file__).resolve().parents[1] / "models"
 """Where the models that ship inside the package lie, a folder each."""
@@ -194,10 +196,10 @@ def find_model(
     Raises `ModelNotFound`, `BrokenModel`, `UnsupportedModel` or `MissingExtra`, each with what to do about it.
     """
     name, wanted = str(model or DEFAULT_MODEL), _Wanted(backend, dtype, device)
-    path = Path(name).expanduser()
+    path = expand(name)
     if path.suffix == ".onnx":
         return _from_onnx_file(name, path)
-    if path.is_dir():
+    if os.path.isdir(path):  # Path.is_dir raises where a folder above may not be entered
         folder = path
     elif (EMBEDDED_DIR / name).is_dir():
         folder = EMBEDDED_DIR / name
@@ -211,8 +213,8 @@ def find_model(
 
 def check_name(model: str) -> None:
     """Raises `ModelNotFound` for what cannot be a model's name; what the hub has is not asked."""
-    path = Path(model).expanduser()
-    here = path.is_file() if path.suffix == ".onnx" else path.is_dir() or (EMBEDDED_DIR / model).is_dir()
+    path = expand(model)
+    here = os.path.isfile(path) if path.suffix == ".onnx" else os.path.isdir(path) or (EMBEDDED_DIR / model).is_dir()
     if not here and not _HUB_ID.fullmatch(model):
         raise ModelNotFound(_nowhere(model))
 
@@ -459,9 +461,9 @@ def _is_whole(folder: Path, name: str, wanted: _Wanted) -> bool:
     """
     listing, present = _listing(folder.name), _files_in(folder)
     try:
-        listed = json.loads(listing.read_text(encoding="utf-8")) if listing.is_file() else present
+        listed = json.loads(listing.read_text(encoding="utf-8")) if os.path.isfile(listing) else present
         choice = _choose(listed, name, wanted, _model_type(folder))
-    except (ModelError, ValueError):  # not chosen from what is there; a listing not whole
+    except (ModelError, ValueError, OSError):  # not chosen from what is there; a listing not whole or not readable
         return False
     return {choice.tokenizer, *choice.weights, *({EXIT_FILE} & set(listed))} <= present
 

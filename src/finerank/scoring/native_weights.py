@@ -27,7 +27,7 @@ from finerank.scoring.exits import Exit
 from finerank.scoring.families import FAMILIES
 from finerank.scoring.model_files import ModelFiles
 from finerank.scoring.tensors import Tensors
-from finerank.settings import cache_dir
+from finerank.paths import cache_dir
 
 logger = logging.getLogger("finerank")
 

@@ -1,14 +1,18 @@
 """A model's tokenizer, read from tokenizer.json, or converted once from a SentencePiece model."""
 
 import hashlib
+import logging
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
-from finerank.errors import BrokenModel, MissingExtra, UnsupportedModel
+from finerank.errors import BrokenModel, FinerankError, MissingExtra, UnsupportedModel
 from finerank.io.atomic import write_text
-from finerank.settings import cache_dir
+from finerank.paths import cache_dir
+
+logger = logging.getLogger("finerank")
 
 
 def load_tokenizer(path: Path) -> Tokenizer:
@@ -16,10 +20,10 @@ def load_tokenizer(path: Path) -> Tokenizer:
 
     Raises `BrokenModel` if it cannot be read.
     """
-    if path.suffix == ".model":
-        path = _converted(path)
     try:
-        tokenizer = Tokenizer.from_file(str(path))
+        tokenizer = _converted(path) if path.suffix == ".model" else Tokenizer.from_file(str(path))
+    except FinerankError:
+        raise
     except Exception as error:  # tokenizers raises bare Exception
         raise BrokenModel(
             f"{path}: not a tokenizer this version of the tokenizers library reads: {error}. Download it again, or "
@@ -30,14 +34,19 @@ def load_tokenizer(path: Path) -> Tokenizer:
     return tokenizer
 
 
-def _converted(path: Path) -> Path:
-    """The tokenizer.json made from a SentencePiece model, kept in the cache folder under the model's hash."""
+def _converted(path: Path) -> Tokenizer:
+    """The tokenizer made from a SentencePiece model, kept in the cache folder under the model's hash."""
     content = path.read_bytes()
     target = cache_dir() / "tokenizers" / f"{hashlib.sha256(content).hexdigest()}.json"
-    if not target.is_file():
+    with suppress(Exception):  # not there, not readable, or damaged: tokenizers raises bare Exception
+        return Tokenizer.from_file(str(target))
+    converted = convert_sentencepiece(content, str(path)).to_str()
+    try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        write_text(target, convert_sentencepiece(content, str(path)).to_str())
-    return target
+        write_text(target, converted)
+    except OSError as error:
+        logger.warning("the converted tokenizer is not kept: %s", error)
+    return Tokenizer.from_str(converted)  # as it will be read from the cache
 
 
 def convert_sentencepiece(content: bytes, name: str = "model") -> Tokenizer:

@@ -30,7 +30,8 @@ from finerank.serving.paths import CanonicalPath, given_path, nearest_path
 from finerank.serving.rank import DEGRADED, RankEndpoint
 from finerank.serving.service import RerankService
 from finerank.serving.tracing import open_tracer
-from finerank.settings import RagSettings, ServeSettings, cache_dir
+from finerank.paths import cache_dir
+from finerank.settings import RagSettings, ServeSettings
 
 if TYPE_CHECKING:
     from finerank.serving.ask import AskApi
