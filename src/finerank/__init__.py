@@ -41,6 +41,7 @@ from finerank.errors import (
     UnreadableFile,
     UnreadableQuery,
     UnsupportedModel,
+    UnusablePath,
 )
 from finerank.ranking import Document, PairScore, RankedDocument, Ranker, Ranking, Usage, rank_by_score
 
@@ -90,6 +91,7 @@ __all__ = [
     "UnreadableFile",
     "UnreadableQuery",
     "UnsupportedModel",
+    "UnusablePath",
     "Usage",
     "__version__",
     "rank_by_score",

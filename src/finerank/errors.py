@@ -4,6 +4,7 @@ FinerankError
 ├── InvalidInput        a query or document that cannot be scored (also a ValueError)
 │   └── UnreadableQuery    of whose words the model knows none
 ├── InvalidSetting      an option with a wrong name or value (also a ValueError)
+│   └── UnusablePath    a file or folder that cannot be read or written as asked
 ├── MissingExtra        an optional dependency is not installed (also an ImportError)
 ├── ModelError
 │   ├── ModelNotFound   no such folder, no such hub id, or not cached while offline
@@ -51,6 +52,10 @@ class InvalidSetting(FinerankError, ValueError):
     def __init__(self, message: str, *, option: str = "") -> None:
         super().__init__(message)
         self.option = option
+
+
+class UnusablePath(InvalidSetting):
+    """A file or folder that an option names and that cannot be read or written as asked."""
 
 
 class MissingExtra(FinerankError, ImportError):

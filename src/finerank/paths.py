@@ -10,19 +10,21 @@ from finerank.errors import InvalidSetting
 def expand(path: str | Path) -> Path:
     """The path with a leading `~` or `~user` replaced by the home folder.
 
-    Raises `InvalidSetting` if there is no such home.
+    Raises `InvalidSetting` if there is no such home, unless there is a file of that very name, such as `~$report.docx`.
     """
     try:
         return Path(path).expanduser()
     except RuntimeError as error:
+        if os.path.lexists(path):
+            return Path(path)
         raise InvalidSetting(f"{path}: no home folder for ~; set HOME, or give the full path") from error
 
 
 def cache_dir() -> Path:
     """The folder for files finerank can make again: FINERANK_CACHE_DIR, or finerank/ in the user's cache folder.
 
-    As the XDG specification has it, an empty or relative XDG_CACHE_HOME counts as unset. Without a home folder the cache
-    is in the system's temporary folder.
+    An empty or relative XDG_CACHE_HOME counts as unset, as in the XDG specification. Without a home folder the cache is
+    in the system's temporary folder.
     """
     if given := os.environ.get("FINERANK_CACHE_DIR"):
         return expand(given)

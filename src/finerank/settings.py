@@ -6,6 +6,7 @@ options stand at the top of the file; those of the server in its table `[serve]`
 those of the pipeline in `[rag]`, and in `FINERANK_RAG_<NAME>`. A wrong value is told with where it comes from.
 """
 
+import math
 import os
 import re
 import tomllib
@@ -141,7 +142,7 @@ class _Options:
         known = {option.name for option in fields(cls)}
         for name, each in found.items():
             if name not in known:
-                hint = _nearest(name, known) or f"; the options are {', '.join(sorted(known))}"
+                hint = nearest(name, known) or f"; the options are {', '.join(sorted(known))}"
                 raise InvalidSetting(f"unknown option {name!r}{hint} ({each.place})")
         return found
 
@@ -326,7 +327,7 @@ def unknown_variables() -> list[str]:
     options = {_prefix(group) + option.name.upper() for group in _GROUPS for option in fields(group)}
     known = options | _OTHER_VARIABLES
     return [
-        f"{name}: nothing reads this variable{_nearest(name, known, 0.8)}"
+        f"{name}: nothing reads this variable{nearest(name, known, 0.8)}"
         for name, value in sorted(os.environ.items())
         if name.startswith("FINERANK_") and name not in known and not _links_service(name, value)
     ]
@@ -337,7 +338,8 @@ def _links_service(name: str, value: str) -> bool:
     return bool(re.search(r"_SERVICE_(HOST|PORT)|_PORT_\d+_", name)) or value.startswith(("tcp://", "udp://"))
 
 
-def _nearest(name: str, known: Iterable[str], likeness: float = 0.6) -> str:
+def nearest(name: str, known: Iterable[str], likeness: float = 0.6) -> str:
+    """The end of an error about an unknown name: `; did you mean NAME?`, or nothing where none is near."""
     near = get_close_matches(name, list(known), n=1, cutoff=likeness)
     return f"; did you mean {near[0]}?" if near else ""
 
@@ -428,7 +430,7 @@ def _check_tables(path: Path, content: Mapping[str, object]) -> None:
     known = _tables()
     for name, value in content.items():
         if isinstance(value, dict) and name not in known | {option.name for option in fields(Settings)}:
-            hint = _nearest(name, known) or f"; the tables are {', '.join(sorted(known))}"
+            hint = nearest(name, known) or f"; the tables are {', '.join(sorted(known))}"
             raise InvalidSetting(f"{path}: unknown table [{name}]{hint}")
 
 
@@ -481,6 +483,8 @@ def _check_type(name: str, value: object, type_: Any) -> None:  # noqa: ANN401 -
     must = _demand(value, type_)
     if must:
         raise InvalidSetting(f"{name}={value!r}: must be {must}", option=name)
+    if isinstance(value, float) and math.isnan(value):
+        raise InvalidSetting(f"{name}={value!r}: must be a number", option=name)
 
 
 def _demand(value: object, type_: Any) -> str:  # noqa: ANN401 - a type expression

@@ -18,10 +18,10 @@ from safetensors.torch import load_file
 from sentence_transformers import CrossEncoder
 
 from finerank import Reranker
-from finerank.errors import BrokenModel, OutOfMemory, UnsupportedModel
+from finerank.errors import BrokenModel, OutOfMemory, ScoreError, UnsupportedModel
 from finerank.scoring import torch_backend
 from finerank.scoring.backend import ScoringBackend, open_backend
-from finerank.scoring.batch import EncodedPair
+from finerank.scoring.batch import Batch, EncodedPair
 from finerank.scoring.device import Device
 from finerank.scoring.encode import PairEncoder
 from finerank.scoring.model_files import ModelFiles, find_model
@@ -252,9 +252,14 @@ def test_minilm_gives_the_logits_its_model_card_publishes(minilm):
     np.testing.assert_allclose([result.logit for result in ranking], [9.218911, -4.0780287], atol=0.3)
 
 
-def graph(folder: Path, inputs: dict[str, int], shape: tuple[int | str, ...]) -> ModelFiles:
+def graph(
+    folder: Path,
+    inputs: dict[str, int],
+    shape: tuple[int | str, ...],
+    takes: tuple[int | str, ...] = ("pairs", "tokens"),
+) -> ModelFiles:
     """A model whose logit is the sum of its inputs, in a folder."""
-    kinds = [helper.make_tensor_value_info(name, kind, ["pairs", "tokens"]) for name, kind in inputs.items()]
+    kinds = [helper.make_tensor_value_info(name, kind, list(takes)) for name, kind in inputs.items()]
     nodes = [helper.make_node("Cast", [name], [f"{name}_f"], to=TensorProto.FLOAT) for name in inputs]
     nodes.append(helper.make_node("Sum", [f"{name}_f" for name in inputs], ["all"]))
     nodes.append(helper.make_node("ReduceSum", ["all", "axes"], ["sum"], keepdims=0))
@@ -310,6 +315,26 @@ def test_an_onnx_graph_gets_the_inputs_it_names_in_the_type_it_names(tmp_path, k
 def test_an_onnx_graph_that_is_no_cross_encoder_is_refused(tmp_path, inputs, shape, message):
     with pytest.raises(UnsupportedModel, match=message):
         OnnxBackend(graph(tmp_path, dict.fromkeys(inputs, TensorProto.INT64), shape), Device())
+
+
+@pytest.mark.parametrize("takes", [(1, 128), (8, 128), ("pairs", 128), (8, "tokens")])
+def test_an_onnx_graph_for_one_shape_is_refused_with_the_fix(tmp_path, takes):
+    files = graph(tmp_path, {"input_ids": TensorProto.INT64}, ("pairs", 1), takes)
+    with pytest.raises(UnsupportedModel, match=r"input_ids has the fixed shape \[.*\], .* `finerank export MODEL OUT`"):
+        OnnxBackend(files, Device())
+
+
+def test_an_onnx_graph_for_single_pairs_gets_them_one_by_one(tmp_path):
+    files = graph(tmp_path, {"input_ids": TensorProto.INT64}, (1, 1), (1, "tokens"))
+    assert logits_of(files, PAIRS).tolist() == [18, 18]
+
+
+def test_what_onnx_runtime_refuses_is_an_error_of_ours(tmp_path):
+    files = graph(tmp_path, {"input_ids": TensorProto.INT64}, ("pairs", 1))
+    backend = OnnxBackend(files, Device())
+    backend._inputs["input_ids"] = "tensor(int32)"  # as for a graph whose operators do not fit what they are given
+    with pytest.raises(ScoreError, match=r"model\.onnx: ONNX Runtime fails on 2 pairs of 3 tokens: .*export it again"):
+        backend.forward(Batch.of(PAIRS))
 
 
 def test_an_unreadable_onnx_file_is_broken(tmp_path):

@@ -248,6 +248,33 @@ def test_an_onnx_file_in_a_folder_of_its_own_uses_the_files_above(minilm, tmp_pa
     assert by_file.tokenizer == tmp_path / "m/tokenizer.json"
 
 
+def test_an_onnx_file_without_its_config_is_broken_and_says_what_is_missing(minilm, tmp_path):
+    (tmp_path / "a/b").mkdir(parents=True)
+    for place in ("a/model.onnx", "a/b/model.onnx"):
+        shutil.copy(minilm / "model.onnx", tmp_path / place)
+        with pytest.raises(BrokenModel, match=r"model\.onnx: has no config\.json beside it or in the folder above"):
+            find_model(tmp_path / place)
+
+
+def test_the_tokenizer_beside_an_onnx_file_wins_over_the_one_above(minilm, tmp_path):
+    shutil.copytree(minilm, tmp_path / "m")
+    (tmp_path / "m/onnx").mkdir()
+    (tmp_path / "m/model.onnx").rename(tmp_path / "m/onnx/model_int8.onnx")
+    shutil.copy(minilm / "tokenizer.json", tmp_path / "m/onnx")
+    expected = tmp_path / "m/onnx/tokenizer.json"
+    assert find_model(tmp_path / "m/onnx/model_int8.onnx").tokenizer == expected
+    assert find_model(tmp_path / "m", backend="onnx").tokenizer == expected
+
+
+def test_training_starts_from_no_classifier_of_several_labels(folder):
+    for config in ({"id2label": {"0": "no", "1": "yes"}}, {"num_labels": 2, "id2label": None}):
+        reconfigure(folder, **config)
+        with pytest.raises(UnsupportedModel, match=r"is a classifier with 2 labels, and a reranker has one.*AutoModel"):
+            find_model(folder, headless=True)
+    reconfigure(folder, architectures=["BertModel"])
+    assert find_model(folder, headless=True).config["num_labels"] == 2
+
+
 def test_what_runs_a_model_is_read_off_its_files_or_asked_for(folder):
     for name in ("model.onnx", "model.onnx_data"):
         (folder / name).write_text("a graph")

@@ -16,10 +16,10 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from transformers import BertModel, TrainerCallback
+from transformers import AutoModelForTokenClassification, BertModel, TrainerCallback
 
 from finerank import InvalidInput, InvalidSetting, Reranker
-from finerank.errors import DeviceUnavailable, ParityFailed, TrainingCollapsed
+from finerank.errors import BrokenModel, DeviceUnavailable, ParityFailed, TrainingCollapsed
 from finerank.training.augment import Augmentation
 from finerank.training.examples import Example, write_examples
 from finerank.training.export import PARITY_LIMITS
@@ -418,6 +418,19 @@ def test_a_refresh_keeps_the_number_of_examples(tiny_model: Path, make_lists: Ma
             settings=settings,
             refresh=lambda _, examples: examples[:3],
         )
+
+
+def test_a_start_with_the_head_of_another_task_is_refused_and_leaves_the_folder_free(
+    tiny_model: Path, make_lists: MakeLists, tmp_path: Path
+):
+    lists, out = make_lists(8), tmp_path / "out"
+    tags = shutil.copytree(tiny_model, tmp_path / "tags")
+    model = AutoModelForTokenClassification.from_pretrained(tiny_model, num_labels=3, ignore_mismatched_sizes=True)
+    model.save_pretrained(tags)
+    with pytest.raises(BrokenModel, match=r"weights named classifier.* are \[3.*start from the encoder without it"):
+        train(str(tags), lists, out, settings=QUICK)
+    assert not out.exists()
+    assert train(str(tiny_model), lists, out, settings=QUICK)["finished"]
 
 
 def test_the_folder_of_another_run_is_refused(tiny_model: Path, make_lists: MakeLists, tmp_path: Path):

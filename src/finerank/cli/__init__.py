@@ -1,20 +1,24 @@
 """The command line: `finerank COMMAND`. A command's module is imported only when it runs.
 
-Exit codes: 0 done; 1 something failed, with the remedy on standard error; 2 wrong usage; 3 done, but some lines of a
-batch were bad.
+Exit codes: 0 done; 1 failed, with the remedy on standard error; 2 wrong usage, such as an option's value; 3 done, but
+some lines of a batch were bad, or some files could not be read.
 """
 
 import errno
 import io
 import os
 import sys
+from collections.abc import Callable
+from functools import wraps
 from importlib import import_module
-from typing import Annotated, NoReturn
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
 
 import typer
 
 from finerank import __version__
-from finerank.errors import FinerankError
+from finerank.errors import FinerankError, InvalidSetting, UnusablePath
+from finerank.paths import expand
 from finerank.settings import unknown_variables
 
 COMMANDS = (
@@ -36,6 +40,10 @@ COMMANDS = (
 )
 """Each lives in the module of its name in this folder, as a function of its name."""
 
+FAILED, WRONG_USAGE = 1, 2
+
+_UsageError: Any = typer.BadParameter.__mro__[1]  # typer exports no other name for it
+
 
 def build_app(commands: tuple[str, ...] = COMMANDS) -> typer.Typer:
     """The typer application with these commands."""
@@ -43,6 +51,7 @@ def build_app(commands: tuple[str, ...] = COMMANDS) -> typer.Typer:
         add_completion=False,
         no_args_is_help=True,
         pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
         help="finerank puts the passages that answer a question first.",
     )
 
@@ -56,8 +65,23 @@ def build_app(commands: tuple[str, ...] = COMMANDS) -> typer.Typer:
         pass
 
     for name in commands:
-        app.command(name)(getattr(import_module(f"finerank.cli.{name}"), name))
+        app.command(name)(_with_expanded_paths(getattr(import_module(f"finerank.cli.{name}"), name)))
     return app
+
+
+def _with_expanded_paths(command: Callable[..., None]) -> Callable[..., None]:
+    """The command with `~` expanded in its paths: the shell does that for `--out ~/x`, and not for `--out=~/x`."""
+
+    def expanded(value: object) -> object:
+        if isinstance(value, list):
+            return [expanded(each) for each in value]
+        return expand(value) if isinstance(value, Path) else value
+
+    @wraps(command)
+    def run(**given: object) -> None:
+        command(**{name: expanded(value) for name, value in given.items()})
+
+    return run
 
 
 def _print_version(wanted: bool) -> None:
@@ -77,11 +101,16 @@ def main() -> None:
     wanted = tuple(word for word in sys.argv[1:2] if word in COMMANDS) or COMMANDS
     try:
         try:
-            build_app(wanted)()
+            code = build_app(wanted)(prog_name="finerank", standalone_mode=False)
         finally:
             sys.stdout.flush()  # what does not fit on a disk is told here, and not by Python as it ends
+    except _UsageError as error:
+        _fail(_usage(error), WRONG_USAGE)
     except FinerankError as error:
-        _fail(str(error))
+        wrong_usage = isinstance(error, InvalidSetting) and not isinstance(error, UnusablePath)
+        _fail(str(error), WRONG_USAGE if wrong_usage else FAILED)
+    except typer.Abort:
+        sys.exit(130)
     except BrokenPipeError:  # whoever read the output has enough
         _discard_output()
         sys.exit(1)
@@ -90,6 +119,19 @@ def main() -> None:
             raise
         _discard_output()
         _fail(_told(error))
+    sys.exit(code or 0)
+
+
+def _usage(error: Any) -> str:  # noqa: ANN401 - typer exports no name for it
+    """What is wrong with the command line, the nearest option there is, and where to read on; all in one line."""
+    near = getattr(error, "possibilities", None)
+    if near:
+        what = f"{error.message}; did you mean {' or '.join(near)}?"
+    else:
+        names_option = getattr(error, "param", None) or getattr(error, "param_hint", None)
+        what = error.format_message() if names_option else error.message
+    command = error.ctx.command_path if error.ctx else "finerank"
+    return f"{' '.join(what.split())} (see {command} --help)" if what else ""
 
 
 def _open_closed_output() -> None:
@@ -113,6 +155,7 @@ def _told(error: OSError) -> str:
     return f"{what}; make room there, or name another place, and give the command again" if full else what
 
 
-def _fail(message: str) -> NoReturn:
-    typer.secho(f"finerank: {message}", fg=typer.colors.RED, err=True)
-    sys.exit(1)
+def _fail(message: str, code: int = FAILED) -> NoReturn:
+    if message:
+        typer.secho(f"finerank: {message}", fg=typer.colors.RED, err=True)
+    sys.exit(code)

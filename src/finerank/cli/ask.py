@@ -55,6 +55,7 @@ def ask(
         mode=mode, recall=recall, rerank_top=rerank_top, threshold=threshold, gate=gate, rewrite=rewrite,
         generator_url=generator_url, generator_model=generator_model, answer_cache_s=0.0 if fresh else None,
     )  # fmt: skip
+    options.check_question(question, "QUESTION", "finerank ask 'QUESTION' --store FOLDER")
     filters = Filter.parse(where or [])
     with options.open_pipeline(store, settings, model, device=device, dtype=dtype, cache=cache) as pipeline:
         if as_json:

@@ -13,7 +13,7 @@ from finerank.cli import options
 from finerank.cli.interrupt import told_when_interrupted
 from finerank.cli.progress import pairs_progress
 from finerank.cli.render import print_json
-from finerank.errors import InvalidSetting
+from finerank.errors import InvalidSetting, UnusablePath
 from finerank.io.atomic import check_output, is_standard_output, write_text
 from finerank.io.jsonl import to_json
 from finerank.scoring.calibration import CALIBRATION_FILE, calibration_json
@@ -64,18 +64,22 @@ def calibrate(
     Say --precision or --recall to get the threshold that reaches it. A candidate that was not judged counts as not
     relevant.
     """
-    from finerank.evaluation.calibrate import calibrate, judge_pairs
+    from finerank.evaluation.calibrate import calibrate, check_goal, judge_pairs
 
+    check_goal(method, precision, recall)
     if report is not None:
         import finerank.evaluation.report  # noqa: F401 - raises MissingExtra, and now rather than after scoring
 
         _check_report(report)
-    sets = [judged.limited(max_queries, depth) for path in data for judged in _read(path, split, depth)]
+    if out is not None:
+        options.check_out_folder(out)
     load = {
         "revision": revision, "backend": backend, "device": device, "dtype": dtype, "max_length": max_length,
         "batch_tokens": batch_tokens, "threads": threads, "template": template, "long_documents": long_documents,
         "pooling": pooling, "clean": clean, "cache": cache, "threshold": 0.0, "calibration": "off",
     }  # fmt: skip
+    options.check_engine(model, **load)
+    sets = [judged.limited(max_queries, depth) for path in data for judged in _read(path, split, depth)]
     unfinished = told_when_interrupted("Nothing was written; with --cache FILE the next run keeps its scores")
     with unfinished, options.load_reranker(model, **load) as reranker, pairs_progress("scoring") as progress:
         folder = _prepare(out or _own_folder(reranker.files))
@@ -159,13 +163,13 @@ def _prepare(folder: Path) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InvalidSetting(f"--out {folder}: {error.strerror}") from error
+        raise UnusablePath(f"--out {folder}: {error.strerror}") from error
     if not os.access(folder, os.W_OK):
-        raise InvalidSetting(f"{folder}: cannot be written to; say --out FOLDER")
+        raise UnusablePath(f"{folder}: cannot be written to; say --out FOLDER")
     try:
         check_output(folder / CALIBRATION_FILE)
     except OSError as error:
-        raise InvalidSetting(f"{folder / CALIBRATION_FILE}: {error.strerror}") from error
+        raise UnusablePath(f"{folder / CALIBRATION_FILE}: {error.strerror}") from error
     return folder
 
 
@@ -174,7 +178,7 @@ def _check_report(report: Path) -> None:
     try:
         check_output(report)
     except OSError as error:
-        raise InvalidSetting(f"--report {report}: {error.strerror}") from error
+        raise UnusablePath(f"--report {report}: {error.strerror}; name a file in a folder that exists") from error
 
 
 def _fitted_on(reranker: "Reranker", fit: "Fit") -> dict[str, Any]:
@@ -196,4 +200,4 @@ def _write(path: Path, text: str) -> None:
     try:
         write_text(path, text)
     except OSError as error:
-        raise InvalidSetting(f"{path}: {error.strerror}") from error
+        raise UnusablePath(f"{path}: {error.strerror}") from error

@@ -65,6 +65,7 @@ def doctor(
     checksums: Annotated[bool, typer.Option(help="compute the SHA-256 of the model's files")] = True,
 ) -> None:
     """Check versions, devices, memory, the model's files, the cache and speed. Exits with 1 if something fails."""
+    Settings.load(model=model, device=device, dtype=dtype)
     console = Console()
     sections: dict[str, list[Check]] = {}
     for title, checks in _sections(model, device, dtype, checksums):

@@ -14,11 +14,10 @@ from finerank.cli import options
 from finerank.cli.interrupt import told_when_interrupted
 from finerank.cli.progress import pairs_progress
 from finerank.cli.render import print_json
-from finerank.errors import InvalidSetting
+from finerank.errors import UnusablePath
 from finerank.evaluation.keyword_traps import TrapOutcome, load_traps, trap_accuracy, trap_languages, try_traps
 from finerank.io.atomic import check_output, write_text
 from finerank.io.jsonl import to_json
-from finerank.settings import Settings
 
 if TYPE_CHECKING:
     from finerank.evaluation.compare import Comparison, Difference
@@ -104,25 +103,28 @@ def evaluate(
 
     usual = STORE_MEASURES if store is not None else MEASURES
     names = check_measures([name.strip() for name in measures.split(",")] if measures else usual)
-    if store is not None and queries is not None and qrels is not None:
-        judged = _judge_store(store, queries, qrels, depth)
-    else:
-        from finerank.cli.judged import read_sets
-
-        judged = read_sets(sets or [], split, depth, run, qrels)
-    other = read_evaluation(against) if against is not None else None
-    if other is not None:
-        check_measured(other, names[0])
-    if out is not None:
-        _prepare(out)
     load = {
         "revision": revision, "backend": backend, "device": device, "dtype": dtype, "max_length": max_length,
         "batch_tokens": batch_tokens, "threads": threads, "template": template, "long_documents": long_documents,
         "pooling": pooling, "clean": clean, "cache": cache, "threshold": 0.0,
         "effort": effort, "first_model": first_model,
     }  # fmt: skip
-    if top_n is None and Settings.load(model=model, **load).effort == "fast":
+    if options.check_engine(model, **load).effort == "fast" and top_n is None:
         raise typer.BadParameter("effort=fast makes a difference where the first N are asked for: give --top-n")
+    options.check_files(store=store, queries=queries)
+    if out is not None:
+        options.check_out_folder(out)
+    other = read_evaluation(against) if against is not None else None
+    if other is not None:
+        check_measured(other, names[0])
+    if store is not None and queries is not None and qrels is not None:
+        judged = _judge_store(store, queries, qrels, depth)
+    else:
+        from finerank.cli.judged import read_sets
+
+        judged = read_sets(sets or [], split, depth, run, qrels)
+    if out is not None:
+        _prepare(out)
     unfinished = told_when_interrupted("Nothing was written; with --cache FILE the next run keeps its scores")
     with unfinished, options.load_reranker(model, **load) as reranker, pairs_progress("reranking") as progress:
         limits = {"depth": depth, "max_queries": max_queries, "seed": seed, "top_n": top_n}
@@ -281,7 +283,7 @@ def _prepare(out: Path) -> None:
         for name in (_RESULT, _REPORT):
             check_output(out / name)
     except OSError as error:
-        raise InvalidSetting(f"--out {out}: {error.strerror}") from error
+        raise UnusablePath(f"--out {out}: {error.strerror}") from error
 
 
 def _write(out: Path, findings: Findings) -> None:
@@ -293,4 +295,4 @@ def _write(out: Path, findings: Findings) -> None:
         write_text(out / _RESULT, document)
         write_text(out / _REPORT, page)
     except OSError as error:
-        raise InvalidSetting(f"--out {out}: {error.strerror}") from error
+        raise UnusablePath(f"--out {out}: {error.strerror}") from error

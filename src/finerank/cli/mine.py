@@ -11,7 +11,7 @@ from finerank.cli import options
 from finerank.cli.interrupt import told_when_interrupted
 from finerank.cli.progress import pairs_progress
 from finerank.cli.render import print_json
-from finerank.errors import InvalidSetting
+from finerank.errors import InvalidSetting, UnusablePath
 from finerank.io.atomic import check_output, is_standard_output
 from finerank.ranking import is_blank
 
@@ -76,14 +76,19 @@ def mine(
         max_score=max_score,
         false_negatives=cast("FalseNegatives", false_negatives),
     )
+    if data_format not in ("auto", *FORMATS):
+        raise InvalidSetting(f"--format {data_format}: must be one of auto, {', '.join(FORMATS)}")
     _check_out(out, data)
+    options.check_files(corpus=corpus)
+    settings = {"device": device, "dtype": dtype, "max_length": max_length}
+    for name in (reranker, teacher):
+        options.check_engine(name, **settings)
     examples = list(read_examples(data, data_format))
     passages = _passages(corpus, examples)
     with ExitStack() as opened:
         opened.enter_context(told_when_interrupted(f"Nothing was written to {out}"))
 
         def load(model: str | None) -> "Reranker | None":
-            settings = {"device": device, "dtype": dtype, "max_length": max_length}
             return opened.enter_context(options.load_reranker(model, **settings)) if model is not None else None
 
         judge = load(teacher)
@@ -110,7 +115,7 @@ def _check_out(out: Path, data: Path) -> None:
     try:
         check_output(out)
     except OSError as error:
-        raise InvalidSetting(f"--out {out}: must be a file in a folder that exists ({error.strerror})") from error
+        raise UnusablePath(f"--out {out}: must be a file in a folder that exists ({error.strerror})") from error
     if out.exists() and data.exists() and out.samefile(data):
         raise InvalidSetting(f"--out {out}: is the input; name another")
 

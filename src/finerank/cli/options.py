@@ -1,5 +1,6 @@
 """The options that every command that loads a model takes, and the loading."""
 
+import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -8,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 from typer.models import OptionInfo
 
-from finerank.errors import InvalidSetting
+from finerank.errors import InvalidSetting, UnusablePath
 from finerank.io.decode import reading_as
+from finerank.paths import existing, is_writable
 from finerank.settings import Options, RagSettings, ServeSettings, Settings, option_choices, option_help
 
 if TYPE_CHECKING:
@@ -88,6 +90,36 @@ Encoding = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="print one JSON document")]
 AsJsonLines = Annotated[bool, typer.Option("--jsonl", help="print one JSON object a line")]
+
+
+def check_engine(model: str | None, **options: object) -> Settings:
+    """The settings that `load_reranker` will load with, so that a wrong value is an error before any work."""
+    return Settings.load(model=model, **options)
+
+
+def check_files(**paths: Path | None) -> None:
+    """Raise `UnusablePath` if there is nothing at the path of an option, before any work."""
+    for name, path in paths.items():
+        if path is not None and not os.path.exists(path):
+            raise UnusablePath(f"--{name.replace('_', '-')} {path}: no such file or folder; check the path")
+
+
+def check_out_folder(path: Path, flag: str = "--out") -> None:
+    """Raise `UnusablePath` before the work if nothing could be written into a folder, new or not, after it."""
+    place = existing(path)
+    if not place.is_dir():
+        raise UnusablePath(f"{flag} {path}: {place} is a file; name a folder")
+    if not is_writable(path):
+        raise UnusablePath(f"{flag} {path}: cannot be written to; name another folder")
+
+
+def check_question(text: str, what: str, example: str) -> None:
+    """Raise `InvalidSetting` if a file's name stands where a question should: it was probably left out."""
+    if os.path.isfile(text.strip()):
+        raise InvalidSetting(
+            f"{what} {text!r}: is a file here, not a question; put the question first, as in {example}. If the name is "
+            f"the question, write more than the name"
+        )
 
 
 def load_reranker(model: str | None, **options: object) -> "Reranker":

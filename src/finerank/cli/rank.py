@@ -11,7 +11,7 @@ from finerank.cli import options
 from finerank.cli.candidates import read_candidates
 from finerank.cli.progress import pairs_progress
 from finerank.cli.render import print_json, print_usage, ranking_json, ranking_table, result_json
-from finerank.errors import InvalidSetting
+from finerank.errors import UnusablePath
 
 if TYPE_CHECKING:
     from finerank.explain import Explanation, Piece
@@ -76,8 +76,12 @@ def rank(
     if out is not None and batch is None:
         raise typer.BadParameter("--out goes with --batch; redirect standard output instead")
     if out is not None and out.is_dir():
-        raise InvalidSetting(f"--out {out}: is a folder; name a file, such as {out / 'rankings.jsonl'}")
-    documents = read_candidates(files or [], docs) if query is not None else []
+        raise UnusablePath(f"--out {out}: is a folder; name a file, such as {out / 'rankings.jsonl'}")
+    if query is not None:
+        options.check_question(
+            query, "QUERY", "finerank rank 'QUESTION' " + " ".join(map(str, [query, *(files or [])]))
+        )
+    options.check_files(batch=batch if str(batch) != "-" else None)
     load = {
         "revision": revision, "backend": backend, "device": device, "dtype": dtype, "max_length": max_length,
         "batch_tokens": batch_tokens, "threads": threads, "template": template, "long_documents": long_documents,
@@ -85,6 +89,8 @@ def rank(
         "cache_entries": cache_entries, "chunk_overlap": chunk_overlap, "deterministic": deterministic,
         "calibration": calibration, "effort": effort, "first_model": first_model, "passage_cache_mb": passage_cache_mb,
     }  # fmt: skip
+    options.check_engine(model, **load)
+    documents = read_candidates(files or [], docs) if query is not None else []
     with options.load_reranker(model, **load) as reranker:
         if batch is not None:
             from finerank.cli.batch import rank_batch

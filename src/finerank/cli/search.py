@@ -39,6 +39,7 @@ def search(
     from finerank.retrieval.where import Filter
 
     settings = RagSettings.load(mode=mode, recall=recall, rerank_top=rerank_top, gate=gate)
+    options.check_question(question, "QUESTION", "finerank search 'QUESTION' --store FOLDER")
     filters = Filter.parse(where or [])
     with options.open_pipeline(store, settings, model, device=device, dtype=dtype, cache=cache) as pipeline:
         found = pipeline.search(question, where=filters)

@@ -13,7 +13,7 @@ from rich.table import Table
 from finerank.cli import options
 from finerank.cli.interrupt import told_when_interrupted
 from finerank.cli.render import print_json
-from finerank.errors import InvalidInput, InvalidSetting
+from finerank.errors import InvalidInput, InvalidSetting, UnusablePath
 
 if TYPE_CHECKING:
     from finerank.training.examples import Example
@@ -42,10 +42,14 @@ def train(
     The guide lists the training options: --set loss=lambda --set learning_rate=1e-5 --set augment.typos=0.1.
     """
     from finerank.training.examples import read_examples, with_teacher_scores
+    from finerank.training.run import check_folder
     from finerank.training.train import TrainSettings
     from finerank.training.train import train as run
 
     settings = TrainSettings.of(read_options(config, given or ()))
+    _check_share(dev_share)
+    options.check_files(dev=dev, scores=scores, refresh=refresh)
+    check_folder(out)
     examples = [example for path in data for example in read_examples(path)]
     if scores:
         examples = list(with_teacher_scores(examples, scores))
@@ -91,6 +95,8 @@ def read_options(config: Path | None, given: Iterable[str]) -> dict[str, Any]:
     for text in given:
         name, value = parse_setting(text)
         table, dot, key = name.partition(".")
+        if dot and not isinstance(values.get(table, {}), Mapping):
+            raise InvalidSetting(f"--set {text}: {table} is {values[table]!r}, and no table; give one of the two")
         values[table] = {**values.get(table, {}), key: value} if dot else value
     return values
 
@@ -99,7 +105,7 @@ def _read_toml(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
-        raise InvalidSetting(f"{path}: {error.strerror}") from error
+        raise UnusablePath(f"{path}: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InvalidSetting(f"{path}: not readable as TOML: {error}") from error
 
@@ -136,10 +142,14 @@ def _refresher(corpus: Path) -> "tuple[Refresh, str]":
     return refresh, digest.hexdigest()
 
 
+def _check_share(share: float) -> None:
+    if not 0 <= share < 1:
+        raise InvalidSetting(f"--dev-share {share}: must be from 0 to under 1")
+
+
 def _hold_out(examples: "list[Example]", share: float) -> "list[Example]":
     """Take the last `share` of the examples away from them, and return it."""
-    if not 0 <= share < 1:
-        raise InvalidSetting(f"--dev-share {share}: must be between 0 and 1")
+    _check_share(share)
     count = round(len(examples) * share)
     if count >= len(examples):
         raise InvalidInput("there are too few examples to hold some out; give --dev-share 0")

@@ -125,12 +125,9 @@ def calibrate(
 ) -> Fit:
     """Fit a calibration, and choose a threshold if a precision or a recall is wanted.
 
-    Raises `InvalidSetting` for a method or goal there is none of, `InvalidInput` where the pairs do not allow it.
+    Raises `InvalidSetting` as `check_goal` does, `InvalidInput` where the pairs do not allow it.
     """
-    if method not in FITTERS:
-        raise InvalidSetting(f"method={method!r}: must be one of {', '.join(FITTERS)}")
-    if precision is not None and recall is not None:
-        raise InvalidSetting("precision and recall: give one of them; the other follows from it")
+    check_goal(method, precision, recall)
     _check(pairs)
     fit = FITTERS[method]
     calibration = fit(pairs)
@@ -148,6 +145,22 @@ def calibrate(
         after=quality(held_out(pairs, fit), pairs.relevant),
         threshold=threshold,
     )
+
+
+def check_goal(method: str, precision: float | None = None, recall: float | None = None) -> None:
+    """Raise `InvalidSetting` for a method there is none of, and for a precision or recall that nothing can reach."""
+    if method not in FITTERS:
+        raise InvalidSetting(f"method={method!r}: must be one of {', '.join(FITTERS)}")
+    if precision is not None and recall is not None:
+        raise InvalidSetting("precision and recall: give one of them; the other follows from it")
+    for goal, wanted in (("precision", precision), ("recall", recall)):
+        if wanted is not None:
+            _check_wanted(goal, wanted)
+
+
+def _check_wanted(goal: str, wanted: float) -> None:
+    if not 0 < wanted <= 1:
+        raise InvalidSetting(f"{goal}={wanted}: must be above 0 and at most 1")
 
 
 def fit_platt(pairs: Pairs) -> Platt:
@@ -214,8 +227,7 @@ def choose_threshold(pairs: Pairs, calibration: Calibration, goal: Goal, wanted:
     Recall counts the relevant passages among the pairs. Raises `InvalidInput` if no cut reaches the goal, naming the
     best there is.
     """
-    if not 0 < wanted <= 1:
-        raise InvalidSetting(f"{goal}={wanted}: must be above 0 and at most 1")
+    _check_wanted(goal, wanted)
     logit = _cut(pairs, goal, wanted)
     precision, recall, kept = _reached(pairs.relevant, pairs.logits >= logit)
     try:

@@ -243,10 +243,15 @@ def _from_onnx_file(name: str, path: Path) -> ModelFiles:
     if not path.is_file():
         raise ModelNotFound(f"model {name!r}: no such file")
     path = path.absolute()
-    folder = path.parent if (path.parent / "config.json").is_file() else path.parent.parent
+    folder = next((each for each in path.parents[:2] if (each / "config.json").is_file()), None)
+    if folder is None:
+        raise BrokenModel(
+            f"{name}: has no config.json beside it or in the folder above; put the model's config.json and "
+            "tokenizer.json there."
+        )
     names = _files_in(folder)
     graph = path.relative_to(folder).as_posix()
-    return _describe(name, folder, _Choice("onnx", _with_data(graph, names), _choose_tokenizer(names, name)))
+    return _describe(name, folder, _Choice("onnx", _with_data(graph, names), _choose_tokenizer(names, name, graph)))
 
 
 def _choose(names: Iterable[str], model: str, wanted: _Wanted, model_type: object) -> _Choice:
@@ -270,7 +275,7 @@ def _choose(names: Iterable[str], model: str, wanted: _Wanted, model_type: objec
             raise MissingExtra(f"{model}: a safetensors model", "torch")
         return _Choice("native" if native else backend, safetensors, _choose_tokenizer(present, model))
     if onnx and backend in ("auto", "onnx"):
-        return _Choice("onnx", _with_data(onnx, present), _choose_tokenizer(present, model))
+        return _Choice("onnx", _with_data(onnx, present), _choose_tokenizer(present, model, onnx))
     raise BrokenModel(_no_weights(present, model, backend, dtype))
 
 
@@ -310,11 +315,14 @@ def _no_weights(present: set[str], model: str, backend: str, dtype: str) -> str:
     return f"{model}: has no weights (model.safetensors or model.onnx); download the model's folder again, whole."
 
 
-def _choose_tokenizer(names: Iterable[str], model: str) -> str:
+def _choose_tokenizer(names: Iterable[str], model: str, graph: str = "") -> str:
+    """The tokenizer beside an ONNX graph, else that of the folder."""
     present = set(names)
-    for name in _TOKENIZERS:
-        if name in present:
-            return name
+    beside = graph.rpartition("/")[0]
+    for folder in dict.fromkeys((f"{beside}/" if beside else "", "")):
+        for name in _TOKENIZERS:
+            if folder + name in present:
+                return folder + name
     raise _unknown_tokenizer(model)
 
 
@@ -327,14 +335,16 @@ def _unknown_tokenizer(model: str) -> UnsupportedModel:
 
 def _describe(name: str, folder: Path, choice: _Choice, headless: bool = False) -> ModelFiles:
     config = _read_config(folder / "config.json")
-    if not headless:
+    if headless:
+        _check_start(name, config)
+    else:
         _check_architecture(name, config)
     if is_late(config) and (config.get("model_type") != "bert" or config.get("type_vocab_size", 2) < 2):
         raise UnsupportedModel(
             f"{name}: late interaction is for BERT encoders with two token types, not {config.get('model_type')} with "
             f"{config.get('type_vocab_size', 2)}; use it as a cross-encoder."
         )
-    if choice.tokenizer != "tokenizer.json" and config.get("model_type") != "xlm-roberta":
+    if not choice.tokenizer.endswith("tokenizer.json") and config.get("model_type") != "xlm-roberta":
         raise _unknown_tokenizer(name)  # others number the same pieces differently
     backend = choice.backend
     if backend == "auto":
@@ -399,9 +409,24 @@ def _check_architecture(name: str, config: Mapping[str, Any]) -> None:
             f"{name}: its config.json names the architecture {architecture}, and a reranker is a "
             "*ForSequenceClassification. An embedding model or a bare encoder has no scoring head."
         )
-    labels = len(config["id2label"]) if config.get("id2label") else config.get("num_labels", 1)
+    labels = _labels(config)
     if labels != 1:
         raise UnsupportedModel(f"{name}: has {labels} labels; a reranker has one. It is a classifier of another kind.")
+
+
+def _check_start(name: str, config: Mapping[str, Any]) -> None:
+    """Raise `UnsupportedModel` if training cannot start from it: a classifier whose head is not a reranker's."""
+    architecture = str((config.get("architectures") or ["none"])[0])
+    labels = _labels(config)
+    if architecture.endswith(CROSS) and labels != 1:
+        raise UnsupportedModel(
+            f"{name}: is a classifier with {labels} labels, and a reranker has one. To train from its encoder, with a "
+            "new head, write that alone: AutoModel.from_pretrained(folder).save_pretrained(out), with transformers."
+        )
+
+
+def _labels(config: Mapping[str, Any]) -> int:
+    return len(config["id2label"]) if config.get("id2label") else int(config.get("num_labels") or 1)
 
 
 def _content_hash(path: Path) -> str:

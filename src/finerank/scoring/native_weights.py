@@ -23,11 +23,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from finerank.errors import BrokenModel
+from finerank.paths import cache_dir
 from finerank.scoring.exits import Exit
 from finerank.scoring.families import FAMILIES
 from finerank.scoring.model_files import ModelFiles
 from finerank.scoring.tensors import Tensors
-from finerank.paths import cache_dir
 
 logger = logging.getLogger("finerank")
 

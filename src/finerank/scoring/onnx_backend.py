@@ -12,7 +12,7 @@ from weakref import WeakSet
 import numpy as np
 from numpy.typing import NDArray
 
-from finerank.errors import BrokenModel, MissingExtra, OutOfMemory, UnsupportedModel
+from finerank.errors import BrokenModel, MissingExtra, OutOfMemory, ScoreError, UnsupportedModel
 from finerank.scoring.batch import Batch
 from finerank.scoring.device import Device
 from finerank.scoring.forks import after_fork
@@ -41,8 +41,10 @@ class OnnxBackend:
         _backends.add(self)
         self._inputs = {item.name: item.type for item in self._session.get_inputs()}
         self._check(str(path), self._session.get_outputs()[0].shape)
+        _check_shapes(str(path), self._session)
         self._pad_id = files.pad_id
-        self._one_by_one = files.uses_operator("DynamicQuantizeLinear")
+        single = any(item.shape[0] == 1 for item in self._session.get_inputs())
+        self._one_by_one = single or files.uses_operator("DynamicQuantizeLinear")
 
     def forward(self, batch: Batch) -> NDArray[np.float32]:
         ids, types, mask = batch.padded(self._pad_id)
@@ -84,7 +86,11 @@ class OnnxBackend:
         except Exception as error:
             if "allocate" in str(error) or "bad_alloc" in str(error):
                 raise OutOfMemory(f"ONNX Runtime ran out of memory on {arrays[0].shape} tokens") from error
-            raise
+            first_line = str(error).strip().partition("\n")[0]
+            raise ScoreError(
+                f"{self._path}: ONNX Runtime fails on {len(arrays[0])} pairs of {arrays[0].shape[1]} tokens: {first_line}. "
+                "Check that config.json and the tokenizer are the model's own, or export it again."
+            ) from error
         return np.asarray(logits, np.float32).reshape(len(arrays[0]))
 
     def _check(self, path: str, shape: list[int | str]) -> None:
@@ -108,6 +114,17 @@ def _register() -> None:
 def _leave_sessions() -> None:
     for backend in list(_backends):
         backend.leave_session()
+
+
+def _check_shapes(path: str, session: ort.InferenceSession) -> None:
+    """Raise `UnsupportedModel` unless every input is [pairs, tokens], both of any size; a single pair will do."""
+    for item in session.get_inputs():
+        shape = item.shape
+        if len(shape) != 2 or isinstance(shape[1], int) or (isinstance(shape[0], int) and shape[0] != 1):
+            raise UnsupportedModel(
+                f"{path}: its input {item.name} has the fixed shape {shape}, and pairs differ in number and length. "
+                "Export it with dynamic axes for both; from safetensors, `finerank export MODEL OUT` does."
+            )
 
 
 def _rows(batch: Batch) -> list[tuple[int, int]]:

@@ -82,10 +82,16 @@ def load_model(files: ModelFiles, dtype: torch.dtype, *, headless: bool = False)
                 local_files_only=True,
                 trust_remote_code=False,
                 output_loading_info=True,
+                ignore_mismatched_sizes=True,  # told below: its own error refers to a report that `quietly` hides
                 **({"num_labels": 1} if headless else {}),
             )
     except Exception as error:  # safetensors, torch and transformers each raise their own
         raise BrokenModel(f"{files.folder}: transformers cannot load it: {error}. Download it again.") from error
+    for key, stored, expected in sorted(report["mismatched_keys"]):
+        raise BrokenModel(
+            f"{files.folder}: its weights named {key} are {list(stored)}, and config.json makes them {list(expected)}. "
+            "Download it again; or if that is the head of another task, start from the encoder without it."
+        )
     encoder = f"{model.base_model_prefix}."
     unmade = [key for key in report["missing_keys"] if key.startswith(encoder) and "pooler" not in key]
     if missing := unmade if headless else report["missing_keys"]:

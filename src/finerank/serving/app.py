@@ -18,6 +18,7 @@ from starlette.staticfiles import StaticFiles
 
 from finerank.errors import Unavailable
 from finerank.monitoring.monitor import Monitor
+from finerank.paths import cache_dir
 from finerank.serving.dialects import ROUTES
 from finerank.serving.envelope import SECURITY, Envelope, exchange_of
 from finerank.serving.gate import Gate
@@ -30,7 +31,6 @@ from finerank.serving.paths import CanonicalPath, given_path, nearest_path
 from finerank.serving.rank import DEGRADED, RankEndpoint
 from finerank.serving.service import RerankService
 from finerank.serving.tracing import open_tracer
-from finerank.paths import cache_dir
 from finerank.settings import RagSettings, ServeSettings
 
 if TYPE_CHECKING:

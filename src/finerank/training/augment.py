@@ -19,6 +19,7 @@ from typing import Any, Self
 import numpy as np
 
 from finerank.errors import InvalidInput, InvalidSetting
+from finerank.paths import expand
 from finerank.ranking import is_blank
 from finerank.text.chunk import sentence_spans
 from finerank.training.examples import Example, read_lines
@@ -91,10 +92,14 @@ class Augmentation:
             rate = getattr(self, option.name)
             if option.type is float and not (isinstance(rate, int | float) and 0 <= rate <= 1):
                 raise InvalidSetting(f"{option.name}={rate!r}: a rate lies between 0 and 1")
+        if self.generator is not None and not callable(self.generator):
+            raise InvalidSetting(f"generator={self.generator!r}: must be a function from a query to another")
         if self.rewrite and self.generator is None:
             raise InvalidSetting(f"rewrite={self.rewrite}: needs a generator, a function from a query to another")
         if self.dictionary is not None:
-            load_dictionary(Path(self.dictionary))  # a bad file is named now, not after an hour of training
+            if not isinstance(self.dictionary, str | Path):
+                raise InvalidSetting(f"dictionary={self.dictionary!r}: must be a file's path")
+            load_dictionary(expand(self.dictionary))  # a bad file is named now, not after an hour of training
 
     def __call__(self, example: Example, rng: np.random.Generator) -> Example:
         """The example with some of its texts changed, passages and labels in their order."""
@@ -154,7 +159,7 @@ def load_dictionary(path: Path) -> dict[str, tuple[str, ...]]:
 def _synonyms(language: str, dictionary: Path | str | None) -> _Lexicon:
     """Our synonyms of a language, and the user's."""
     own = {word: tuple(synonyms) for word, synonyms in _load("synonyms.json").get(language, {}).items()}
-    return _Lexicon.of(own | (load_dictionary(Path(dictionary)) if dictionary is not None else {}))
+    return _Lexicon.of(own | (load_dictionary(expand(dictionary)) if dictionary is not None else {}))
 
 
 @lru_cache

@@ -19,7 +19,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from finerank.errors import InvalidSetting, MissingExtra, ParityFailed, UnreadableQuery
+from finerank.errors import InvalidSetting, MissingExtra, ParityFailed, UnreadableQuery, UnusablePath
 from finerank.evaluation.keyword_traps import load_traps, trap_languages
 from finerank.io.atomic import is_empty_folder, new_folder
 from finerank.reranker import Reranker
@@ -84,7 +84,7 @@ def export(model: str, out: Path, precision: Precision = "fp32") -> Parity:
     if precision not in PARITY_LIMITS:
         raise InvalidSetting(f"precision={precision!r}: must be one of {', '.join(PARITY_LIMITS)}")
     if out.exists() and not is_empty_folder(out):
-        raise InvalidSetting(f"{out}: exists and is not an empty folder; name another")
+        raise UnusablePath(f"{out}: exists and is not an empty folder; name another")
     files = find_model(model)
     if files.backend == "onnx":
         raise InvalidSetting(f"{model}: is ONNX already; export its safetensors folder instead")

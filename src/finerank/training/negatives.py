@@ -6,6 +6,7 @@
 It can be called again between epochs, with a better source and another seed, on the examples as they first were.
 """
 
+import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -52,6 +53,8 @@ class Mining:
             raise InvalidSetting(f"ranks={self.ranks}: must be first and last, from 1")
         if not 0 <= self.max_score <= 1:
             raise InvalidSetting(f"max_score={self.max_score}: scores lie between 0 and 1")
+        if math.isnan(self.margin):
+            raise InvalidSetting(f"margin={self.margin}: must be a number")
         if self.false_negatives not in ("drop", "relabel"):
             raise InvalidSetting(f"false_negatives={self.false_negatives!r}: must be drop or relabel")
 

@@ -1,11 +1,13 @@
 """Every training option once: name, default, allowed values, help."""
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from types import NoneType
 from typing import Any, Literal, Self, get_args, get_origin
 
 from finerank.errors import InvalidSetting
+from finerank.settings import nearest
 from finerank.training.augment import Augmentation
 from finerank.training.losses import DISTILLATIONS, LOSS_NAMES
 
@@ -71,20 +73,25 @@ class TrainSettings:
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> Self:
         """From a table of TOML or JSON; `augment` is a table of its own. Raises `InvalidSetting`."""
-        check_names(cls, values)
+        check_names(values, names(cls))
         augment = values.get("augment", {})
         if not isinstance(augment, Mapping):
             raise InvalidSetting(f"augment={augment!r}: must be a table, as in augment.typos=0.1")
-        check_names(Augmentation, augment)
+        check_names(augment, names(Augmentation))
         return cls(**{**values, "augment": Augmentation(**augment)})
 
 
-def check_names(cls: type, values: Mapping[str, Any]) -> None:
-    """Raise `InvalidSetting` if one of the values is no option of `cls`, a dataclass."""
-    known = sorted(option.name for option in fields(cls))
+def names(*groups: type) -> list[str]:
+    """The options of dataclasses."""
+    return sorted(option.name for group in groups for option in fields(group))
+
+
+def check_names(values: Mapping[str, Any], known: Sequence[str]) -> None:
+    """Raise `InvalidSetting` if one of the values has an unknown name."""
     unknown = sorted(values.keys() - set(known))
     if unknown:
-        raise InvalidSetting(f"unknown training option {unknown[0]!r}; the options are {', '.join(known)}")
+        hint = nearest(unknown[0], known)
+        raise InvalidSetting(f"unknown training option {unknown[0]!r}; the options are {', '.join(known)}{hint}")
 
 
 def check_types(settings: Any) -> None:  # noqa: ANN401 - any dataclass of options
@@ -99,6 +106,8 @@ def check_types(settings: Any) -> None:  # noqa: ANN401 - any dataclass of optio
         if not isinstance(value, wider) or (isinstance(value, bool) and bool not in kinds):
             names = " or ".join(kind.__name__ for kind in kinds if kind is not NoneType)
             raise InvalidSetting(f"{each.name}={value!r}: must be of type {names}")
+        if isinstance(value, float) and not math.isfinite(value):
+            raise InvalidSetting(f"{each.name}={value!r}: must be a finite number")
 
 
 def _check_choice(name: str, value: object, allowed: tuple[str, ...]) -> None:

@@ -6,7 +6,7 @@ train("runs/start/model", examples, Path("runs/mine"))
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any, Self
@@ -15,7 +15,7 @@ import numpy as np
 
 from finerank.errors import InvalidSetting, MissingExtra
 from finerank.scoring.tokenizer import load_tokenizer
-from finerank.training.options import TrainSettings, check_names, check_types, option
+from finerank.training.options import TrainSettings, check_names, check_types, names, option
 from finerank.training.pseudo import Passage, PseudoLists, cut_passages, read_documents
 from finerank.training.run import Plan, Start, execute
 from finerank.training.train import make_scorer
@@ -60,8 +60,8 @@ class PretrainSettings:
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> Self:
         """From a table of TOML or JSON that holds the training options beside our own. Raises `InvalidSetting`."""
-        own = {option.name for option in fields(cls)} - {"train"}
-        check_names(cls, {name: value for name, value in values.items() if name in own})
+        own = set(names(cls)) - {"train"}
+        check_names(values, [*own, *names(TrainSettings)])
         training = TrainSettings.of({name: value for name, value in values.items() if name not in own})
         return cls(**{name: value for name, value in values.items() if name in own}, train=training)
 

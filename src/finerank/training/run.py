@@ -19,7 +19,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, cast
 
-from finerank.errors import DeviceUnavailable, InvalidSetting, MissingExtra, ParityFailed
+from finerank.errors import DeviceUnavailable, InvalidSetting, MissingExtra, ParityFailed, UnusablePath
 from finerank.io.atomic import write_text
 from finerank.scoring.allocator import keep_large_blocks
 from finerank.scoring.declared_length import TOKENIZER_CONFIG, read_tokenizer_config
@@ -114,13 +114,19 @@ def execute(plan: Plan, out: Path) -> dict[str, Any]:
     keep_large_blocks()  # gradients as large as the vocabulary come and go with every step: a tenth of its time
     args = _arguments(plan.settings, out, bool(plan.dev))
     record = plan.record()
+    begins = not (out / "run.json").is_file()
     with args.main_process_first(local=False):
         trained = _open_run(out, record)
     if trained is not None:
         return _export_later(out, trained, plan.settings.export)
     bar = TrainingBar()
-    trainer = _trainer(plan, args, out, bar)
-    before = trainer.rank_dev() if plan.dev else {}
+    try:
+        trainer = _trainer(plan, args, out, bar)
+        before = trainer.rank_dev() if plan.dev else {}
+    except BaseException:  # no step was made: the folder must not keep another run out
+        if begins and is_main_process():
+            shutil.rmtree(out)
+        raise
     with quietly(), closing(bar):
         outcome = trainer.train(resume_from_checkpoint=last_checkpoint(out / "checkpoints"))
     record |= {
@@ -216,14 +222,13 @@ def _open_run(out: Path, record: Mapping[str, Any]) -> dict[str, Any] | None:
     If it is trained, and only its export is still to be made, returns what its run.json says.
     """
     path = out / "run.json"
+    check_folder(out)
     if not path.is_file():
-        if out.exists() and (not out.is_dir() or any(out.iterdir())):
-            raise InvalidSetting(f"{out}: exists and is not a run of ours; name another folder")
         _write_record(out, record)
         return None
     there: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     if there["finished"] and (not record["settings"]["export"] or (out / "onnx").exists()):
-        raise InvalidSetting(f"{out}: holds a finished run; name another folder")
+        raise UnusablePath(f"{out}: holds a finished run; name another folder")
     for name in ("model", "content", "settings", "data", "refresh", "dev"):
         now = json.loads(_to_json(record[name]))
         if _fixed(there.get(name, now)) != _fixed(now):  # older runs do not record all of them
@@ -232,6 +237,12 @@ def _open_run(out: Path, record: Mapping[str, Any]) -> dict[str, Any] | None:
                 "(it stands in run.json), or name another folder."
             )
     return there if there["finished"] else None
+
+
+def check_folder(out: Path) -> None:
+    """Raise `UnusablePath` if a run can neither begin in the folder nor go on there."""
+    if out.exists() and not (out / "run.json").is_file() and (not out.is_dir() or any(out.iterdir())):
+        raise UnusablePath(f"{out}: exists and is not a run of ours; name another folder")
 
 
 def _fixed(part: object) -> object:
