@@ -205,9 +205,9 @@ def test_markup_in_a_passage_is_printed_as_it_is():
         (("query", "no-such-file.txt"), 1, "no-such-file.txt"),
         ((" ", "--docs", "-"), 1, "query is empty"),
         (("\u200b", "--docs", "-"), 1, "query is empty"),
-        (("query", "--docs", "-", "--threshold", "7"), 1, "between 0 and 1"),
+        (("query", "--docs", "-", "--threshold", "7"), 2, "between 0 and 1"),
         (("query", "--docs", "-", "--model", "./nowhere"), 1, "nowhere"),
-        (("query", "--docs", "-", "--device", "tpu"), 1, "tpu"),
+        (("query", "--docs", "-", "--device", "tpu"), 2, "tpu"),
         (("query", "--no-such-option"), 2, "--no-such-option"),
     ],
 )

@@ -39,18 +39,25 @@ def parse_documents(text: str, name: str) -> list[Document]:
 
 
 def parse_document(value: object) -> Document:
-    """A JSON value as a document. Fields other than text, id and metadata are kept as metadata."""
+    """A JSON value as a document, its text and id under the names that `finerank index` reads too. The other fields,
+    a title for one, are kept as metadata."""
+    from finerank.text.load import ID_FIELDS, TEXT_FIELDS
+
     if isinstance(value, str):
         return Document(value)
-    if not isinstance(value, Mapping) or not isinstance(value.get("text"), str):
-        raise InvalidInput('a document is a string, or an object with a string "text"')
-    id_, given = value.get("id"), value.get("metadata", {})
+    fields = value if isinstance(value, Mapping) else {}
+    text_name = next((name for name in TEXT_FIELDS if isinstance(fields.get(name), str)), None)
+    if text_name is None:
+        raise InvalidInput(f"a document is a string, or an object with a string under any of {', '.join(TEXT_FIELDS)}")
+    id_name = next((name for name in ID_FIELDS if fields.get(name) is not None), "id")
+    id_, given = fields.get(id_name), fields.get("metadata")
+    given = {} if given is None else given
     if id_ is not None and not isinstance(id_, str | int):
-        raise InvalidInput(f'the document\'s "id" is {id_!r}; it must be a string or a number')
+        raise InvalidInput(f'the document\'s "{id_name}" is {id_!r}; it must be a string or a number')
     if not isinstance(given, Mapping):
         raise InvalidInput(f'the document\'s "metadata" is {given!r}; it must be an object')
-    others = {name: field for name, field in value.items() if name not in ("text", "id", "metadata")}
-    return Document(value["text"], id_, {**others, **given})
+    others = {name: field for name, field in fields.items() if name not in (text_name, id_name, "metadata")}
+    return Document(fields[text_name], id_, {**others, **given})
 
 
 def _values(text: str, name: str) -> Iterator[tuple[str, object]]:
@@ -65,4 +72,6 @@ def _values(text: str, name: str) -> Iterator[tuple[str, object]]:
 
 
 def _read(path: Path) -> str:
+    if path.is_dir():
+        raise InvalidInput(f"{path}: is a folder; name its files, or `finerank index` it and search")
     return read_text(path, lambda odd: Console(stderr=True).print(odd, style="yellow", markup=False, soft_wrap=True))

@@ -1,5 +1,6 @@
 """`finerank index`: folders of documents into a store that `search` and `ask` read."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
@@ -14,7 +15,7 @@ from rich.text import Text
 from finerank.cli import options
 from finerank.cli.interrupt import told_when_interrupted
 from finerank.cli.render import print_json
-from finerank.errors import InvalidSetting
+from finerank.errors import InvalidSetting, UnusablePath
 from finerank.settings import RagSettings
 
 if TYPE_CHECKING:
@@ -45,7 +46,8 @@ def index(
     """Index DOCS into a store, or bring the store up to date: only what changed is read again.
 
     Stopped or killed, it leaves a store that works, and goes on from there the next time. Exit code 3: some files
-    or pages could not be read, or some of DOCS are missing; what was indexed of them stays.
+    or pages could not be read, or some of DOCS are missing; what was indexed of them stays. Exit code 1: there was
+    nothing to index.
     """
     from finerank.rag.open import open_embedder
     from finerank.retrieval.index import Cutting
@@ -63,6 +65,9 @@ def index(
         boilerplate=boilerplate,
     )
     given = dict(_pair(text) for text in metadata or [])
+    options.check_out_folder(store, "--store")
+    if not store.is_dir():
+        _check_docs(docs, store)
     loaded, made = open_embedder(settings)
     limits = Limits(settings.read_timeout_s, settings.read_memory_mb)
     reading = ReadOptions(limits, open_ocr(settings.ocr, settings.read_timeout_s), settings.boilerplate)
@@ -70,10 +75,10 @@ def index(
     unfinished = f"What was indexed so far is in {store} and can be searched; the same command goes on"
     with told_when_interrupted(unfinished):
         pruned = prune_files(docs, store) if prune else 0
-        docs = [path for path in docs if path.exists()] if prune else docs
+        there = [path for path in docs if os.path.exists(path)] if prune else docs
         with _progress() as (progress, report):
             done = index_files(
-                docs, store, loaded, made, metadata=given, cutting=cutting, progress=progress, report=report
+                there, store, loaded, made, metadata=given, cutting=cutting, progress=progress, report=report
             )
     done = replace(done, removed=done.removed + pruned)
     if as_json:
@@ -82,6 +87,8 @@ def index(
         Console().print(Text(summary(done, store)), soft_wrap=True)
     if done.skipped or done.unread_pages:
         raise typer.Exit(3)
+    if not (done.added or done.changed or done.unchanged or done.removed):
+        raise UnusablePath(f"{_names(docs)}: nothing to index there")
 
 
 def summary(done: "Indexed", store: Path) -> str:
@@ -93,6 +100,21 @@ def summary(done: "Indexed", store: Path) -> str:
         f"{', '.join(parts)}{skipped}{unread}; {done.passages} passages written\n"
         f"{store}: {done.total_passages} passages of {done.total_files} files"
     )
+
+
+def _check_docs(docs: list[Path], store: Path) -> None:
+    """Raise `UnusablePath`, before a store is made, if there is nothing to put into it."""
+    from finerank.text.load import READERS, find_files
+
+    if next(find_files(docs, lambda _: None, store), None) is None:
+        missing = [path for path in docs if not os.path.exists(path)]
+        if missing:
+            raise UnusablePath(f"{_names(missing)}: no such file or folder; check the path")
+        raise UnusablePath(f"{_names(docs)}: nothing to index there; finerank reads {', '.join(READERS)}")
+
+
+def _names(paths: list[Path]) -> str:
+    return ", ".join(map(str, paths))
 
 
 def _pair(text: str) -> tuple[str, str]:

@@ -1,15 +1,16 @@
 """Answers already given, kept in a file until they expire or the index changes. Knows nothing of how they are made.
 
-A question is the same if it is so but for case, spaces, punctuation at its words' edges, and a last s of a word
-of five letters and more (router, routers). Closeness of vectors would be no measure: "enable" and "disable" are
-neighbours.
+Two questions are the same if they differ only in case, spaces, the width of characters, and the mark at their end.
+Anything looser joins different questions: a last s tells princess from princes, news from new, and nichts from nicht;
+brackets tell f() from f; the vectors of "enable" and "disable" are neighbors.
 """
 
 import json
+import re
 import sqlite3
 import time
 import unicodedata
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,8 +25,8 @@ CREATE TABLE IF NOT EXISTS answers (
     PRIMARY KEY (asked, words)
 ) WITHOUT ROWID;
 """
-_EDGES = ".,;:!?\"'()[]{}。，、；：！？「」『』（）¿¡«»“”‘’"
-_LONG_WORD = 5
+_END = re.compile(r"(?:^\s*|(?<=[^\W\d_]))[\s?.!。]+$")
+"""The mark that ends a question, after a letter; after anything else it may belong to it, as in 5! and a[?]."""
 
 
 class AnswerCache:
@@ -37,17 +38,15 @@ class AnswerCache:
         self._clock = clock
 
     def get(self, question: str, asked: str, version: int) -> Answer | None:
-        """The answer to this question, or to a nearly equal one, that was `asked` for so on this version of the
-        index."""
-        words = question_words(question)
+        """The answer to this question that was `asked` for so on this version of the index."""
+        words = " ".join(question_words(question))
         with _Open(self._path) as connection:
             connection.execute("DELETE FROM answers WHERE version != ? OR expires <= ?", (version, self._clock()))
-            rows = connection.execute(
-                "SELECT words, answer FROM answers WHERE asked = ? AND count = ?", (asked, len(words))
-            )
-            found = next((answer for kept, answer in rows if _alike(words, kept.split())), None)
+            found = connection.execute(
+                "SELECT answer FROM answers WHERE asked = ? AND words = ?", (asked, words)
+            ).fetchone()
         try:
-            return replace(answer_from_json(json.loads(found)), question=question, cached=True) if found else None
+            return replace(answer_from_json(json.loads(found[0])), question=question, cached=True) if found else None
         except (KeyError, TypeError, ValueError):  # of another version of finerank
             return None
 
@@ -64,11 +63,17 @@ def question_words(question: str) -> list[str]:
     """The words that make a question the same or another.
 
     >>> question_words("  What is C++ (in short)?")
-    ['what', 'is', 'c++', 'in', 'short']
+    ['what', 'is', 'c++', '(in', 'short)']
     """
-    folded = unicodedata.normalize("NFKC", question).casefold()
-    words = (word.rstrip(_EDGES).lstrip(_EDGES.replace(".", "")) for word in folded.split())
-    return [word for word in words if word]
+    # Not NFKC, which makes m² of m2 and 105 of 10⁵; not casefold, which makes Masse of Maße.
+    folded = unicodedata.normalize("NFC", "".join(map(_full_width, question))).lower()
+    return _END.sub("", folded).split()
+
+
+def _full_width(character: str) -> str:
+    """A full-width or half-width character as the usual one."""
+    is_form = unicodedata.decomposition(character).startswith(("<wide>", "<narrow>"))
+    return unicodedata.normalize("NFKC", character) if is_form else character
 
 
 class _Open:
@@ -100,12 +105,3 @@ class _Open:
         return CacheError(
             f"{self._path}: the answer cache cannot be used ({error}); delete it, or set answer_cache_s = 0"
         )
-
-
-def _alike(words: Sequence[str], others: Sequence[str]) -> bool:
-    return all(_same(word, other) for word, other in zip(words, others, strict=True))
-
-
-def _same(word: str, other: str) -> bool:
-    short, long = sorted((word, other), key=len)
-    return word == other or (len(short) >= _LONG_WORD and long == f"{short}s" and long.isascii() and long.isalpha())

@@ -5,6 +5,7 @@ says that its scores are not healthy, the first stage's order is kept or blended
 """
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any, Literal
 from finerank.errors import StoreError
 from finerank.io.atomic import write_text
 from finerank.io.jsonl import to_json
+from finerank.paths import expand
 from finerank.rag.results import Decision, Order
 from finerank.rag.said import Said
 from finerank.settings import DEFAULT_MODEL
@@ -52,7 +54,7 @@ class Evidence:
 
 def write_evidence(folder: Path, evidence: Evidence) -> None:
     """Keep the evidence about one model in the store; that about others stays. Raises `StoreError`."""
-    kept = {**_read(folder), evidence.model: asdict(evidence)}
+    kept = {**_read(folder), _key(evidence.model): asdict(evidence)}
     try:
         write_text(folder / FILE, to_json(kept, indent=1))
     except OSError as error:
@@ -61,7 +63,8 @@ def write_evidence(folder: Path, evidence: Evidence) -> None:
 
 def read_evidence(folder: Path, model: str) -> Evidence | None:
     """The evidence about a model, None if the store has none. Raises `StoreError` if it cannot be read."""
-    fields = _read(folder).get(model)
+    every = _read(folder)
+    fields = every.get(_key(model), every.get(model))
     if fields is None:
         return None
     try:
@@ -69,6 +72,11 @@ def read_evidence(folder: Path, model: str) -> Evidence | None:
         return Evidence(fields["model"], fields["measure"], Effect(**fields["overall"]), scripts)
     except (KeyError, TypeError, AttributeError) as error:
         raise _damaged(folder, error) from error
+
+
+def _key(model: str) -> str:
+    """A model's name; the full path of a local folder, which is the same from every working directory."""
+    return os.path.abspath(expand(model)) if model and os.path.isdir(expand(model)) else model
 
 
 def decide(

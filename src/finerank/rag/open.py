@@ -10,7 +10,7 @@ from finerank.rag.gate import read_evidence
 from finerank.rag.generate import ChatEndpoint, Generator
 from finerank.rag.pipeline import CacheKey, Pipeline
 from finerank.ranking import Ranker
-from finerank.retrieval.embed import Embedder, load_embedder
+from finerank.retrieval.embed import Embedder, absolute_name, load_embedder
 from finerank.retrieval.endpoint import Endpoint
 from finerank.retrieval.retriever import StoreRetriever
 from finerank.retrieval.store import Made, Store
@@ -58,9 +58,10 @@ def open_retriever(folder: Path, settings: RagSettings) -> StoreRetriever:
 
 def open_embedder(settings: RagSettings) -> tuple[Embedder, Made]:
     """The embedder the settings name, and what a store made with it says of it."""
-    embedder = load_embedder(settings.embedder, model=settings.embedder_model, key=settings.embedder_key)
+    name = absolute_name(settings.embedder)
+    embedder = load_embedder(name, model=settings.embedder_model, key=settings.embedder_key)
     dimensions = int(embedder.embed_queries(["dimensions"]).shape[1])
-    return embedder, Made(settings.embedder, settings.embedder_model, dimensions)
+    return embedder, Made(name, settings.embedder_model, dimensions)
 
 
 def open_generator(settings: RagSettings) -> Generator | None:

@@ -4,6 +4,7 @@ Knows nothing of where vectors are kept and how they are searched.
 """
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -12,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from finerank.errors import BrokenModel, EndpointError, InvalidSetting
+from finerank.paths import expand
 from finerank.retrieval.endpoint import Endpoint
 from finerank.scoring.encode import encodable
 from finerank.scoring.model_files import EMBEDDED_DIR
@@ -55,7 +57,7 @@ def load_embedder(
         if not model:
             raise InvalidSetting(f"embedder={name}: name the server's model too (embedder_model)")
         return EndpointEmbedder(Endpoint(name, key, timeout_s, attempts=3), model)
-    folder = EMBEDDED_DIR / name if (EMBEDDED_DIR / name / "modules.json").is_file() else Path(name)
+    folder = EMBEDDED_DIR / name if (EMBEDDED_DIR / name / "modules.json").is_file() else expand(name)
     if _config(name, folder).get("model_type") == "model2vec":
         return StaticEmbedder(folder if folder.is_dir() else _downloaded(name))
     try:
@@ -66,6 +68,14 @@ def load_embedder(
         ) from error
     except (OSError, ValueError) as error:
         raise InvalidSetting(f"embedder={name}: is no sentence-transformers model: {error}") from error
+
+
+def absolute_name(name: str) -> str:
+    """The full path of an embedder in a local folder, which holds in every working directory; else the name."""
+    if name.startswith(("http://", "https://")) or (EMBEDDED_DIR / name / "modules.json").is_file():
+        return name
+    folder = expand(name)
+    return os.path.abspath(folder) if os.path.isdir(folder) else name
 
 
 class StaticEmbedder:

@@ -7,14 +7,14 @@ added, then recorded as complete, then its old ones deleted; what a dead run lef
 import hashlib
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from secrets import token_hex
 
 from finerank.errors import InvalidSetting, StoreNotFound, UnreadableFile
 from finerank.io.decode import current_encoding
-from finerank.retrieval.embed import Embedder
+from finerank.retrieval.embed import Embedder, absolute_name
 from finerank.retrieval.ledger import Entry, Ledger, open_ledger
 from finerank.retrieval.missing import FAULTS, find_lost, find_missing, is_moved, look_at
 from finerank.retrieval.store import PLACE, Made, Store, StoredPassage, limit_writing
@@ -165,7 +165,7 @@ class _Run:
         self._waiting: list[StoredPassage] = []
         self._complete: list[Entry] = []  # files whose last passage is waiting
         self._seen: set[str] = set()
-        self._unread: set[Path] = set()  # files of kinds that are not read
+        self._unread: set[Path] = set()  # files of kinds that are not read, and what cannot be followed
 
     def __call__(self, paths: Sequence[Path]) -> Indexed:
         counts = self._counts
@@ -173,7 +173,7 @@ class _Run:
         with open_ledger(self._folder) as self._ledger:
             self._store = self._open()
             _match(self._ledger, self._store)
-            for path in find_files(paths, self._problem, self._folder, self._skip):
+            for path in find_files(paths, self._problem, self._folder, self._skip, self._unreadable):
                 self._file(path)
             self._flush()
             self._remove_missing(paths)
@@ -192,7 +192,7 @@ class _Run:
         except StoreNotFound:
             self._ledger.clear()
             return Store.create(self._folder, self._made)
-        if store.made != self._made:
+        if replace(store.made, embedder=absolute_name(store.made.embedder)) != self._made:
             raise InvalidSetting(
                 f"embedder={self._made.embedder}: {self._folder} was made with {store.made.embedder}, and vectors of "
                 "two embedders cannot be compared; index into another folder"
@@ -320,6 +320,10 @@ class _Run:
             self._counts.problems.append(what)
         if self._report is not None:
             self._report(what)
+
+    def _unreadable(self, path: Path, why: str) -> None:
+        self._problem(f"{path}: {why}")
+        self._unread.add(path)
 
     def _show(self) -> None:
         if self._progress is not None:

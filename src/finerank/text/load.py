@@ -4,7 +4,9 @@ PDF and office files need the extra `rag`. A file that cannot be read is an `Unr
 file is reported, and the rest is read.
 """
 
+import os
 import re
+import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -189,6 +191,9 @@ _CONVERTED = {
 _LITTER = ("~$", ".", "thumbs.db", "desktop.ini")
 """How names of files begin that hold no documents: hidden ones, and what programs leave behind."""
 
+Unreadable = Callable[[Path, str], None]
+"""Takes a path that cannot be followed, and why."""
+
 
 def unsupported(path: Path) -> str:
     """Why a file of a kind that is not read is skipped, and what to do."""
@@ -199,36 +204,55 @@ def unsupported(path: Path) -> str:
 
 
 def find_files(
-    paths: Sequence[Path], report: Report, skip: Path | None = None, skipped: Callable[[Path], None] | None = None
+    paths: Sequence[Path],
+    report: Report,
+    skip: Path | None = None,
+    skipped: Callable[[Path], None] | None = None,
+    unreadable: Unreadable | None = None,
 ) -> Iterator[Path]:
     """The readable files at `paths`, those of folders too, sorted within each folder; hidden ones are passed over.
 
     Everything under `skip` is passed over. What is not there is reported. Each file of a kind that is not read goes to
-    `skipped`; without it those that were named are reported.
+    `skipped`; without it those that were named are reported. What cannot be followed (a locked folder, a link in a
+    circle, one to nothing inside a folder) goes to `unreadable`; without it, it is reported.
     """
+    unreadable = unreadable or (lambda path, why: report(f"{path}: {why}"))
     for path in paths:
-        if path.is_dir():
-            yield from _walk(path, report, skip.resolve() if skip else None, skipped or (lambda _: None))
-        elif not path.exists():
+        try:
+            is_folder = stat.S_ISDIR(path.stat().st_mode)
+        except (FileNotFoundError, NotADirectoryError):
             report(f"{path}: no such file or folder")
-        elif path.suffix.lower() not in READERS:
-            skipped(path) if skipped else report(f"{unsupported(path)}; it reads {', '.join(READERS)}")
+        except OSError as error:
+            unreadable(path, str(error.strerror))
         else:
-            yield path
+            if is_folder:
+                yield from _walk(path, os.path.realpath(skip) if skip else "", skipped or (lambda _: None), unreadable)
+            elif path.suffix.lower() in READERS:
+                yield path
+            elif skipped:
+                skipped(path)
+            else:
+                report(f"{unsupported(path)}; it reads {', '.join(READERS)}")
 
 
-def _walk(folder: Path, report: Report, skip: Path | None, skipped: Callable[[Path], None]) -> Iterator[Path]:
+def _walk(folder: Path, skip: str, skipped: Callable[[Path], None], unreadable: Unreadable) -> Iterator[Path]:
     try:
         inside = sorted(folder.iterdir())
     except OSError as error:
-        report(f"{folder}: {error.strerror}")
+        unreadable(folder, str(error.strerror))
         return
     for path in inside:
-        if path.name.lower().startswith(_LITTER) or path.resolve() == skip:
+        if path.name.lower().startswith(_LITTER) or os.path.realpath(path) == skip:
             continue
-        if path.is_dir() and not path.is_symlink():
-            yield from _walk(path, report, skip, skipped)
-        elif path.is_file() and path.suffix.lower() in READERS:
+        try:
+            mode = path.stat().st_mode
+        except OSError as error:
+            unreadable(path, str(error.strerror))
+            continue
+        if stat.S_ISDIR(mode):
+            if not path.is_symlink():
+                yield from _walk(path, skip, skipped, unreadable)
+        elif stat.S_ISREG(mode) and path.suffix.lower() in READERS:
             yield path
-        elif path.is_file():
+        elif stat.S_ISREG(mode):
             skipped(path)
