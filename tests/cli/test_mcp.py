@@ -156,17 +156,17 @@ def test_nothing_but_the_protocol_is_on_standard_output(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("arguments", "code", "message"),
     [
-        (["--model", "/no/such"], "no such folder"),
-        (["--store", "/no/such"], "/no/such"),
-        (["--url", "localhost"], "url='localhost'"),
-        (["--url", "http://localhost", "--dtype", "fp16"], "dtype: is for a model loaded here"),
+        (["--model", "/no/such"], 1, "no such folder"),
+        (["--store", "/no/such"], 1, "/no/such"),
+        (["--url", "localhost"], 2, "url='localhost'"),
+        (["--url", "http://localhost", "--dtype", "fp16"], 2, "dtype: is for a model loaded here"),
     ],
 )
-def test_what_cannot_start_says_why(arguments: list[str], message: str):
+def test_what_cannot_start_says_why(arguments: list[str], code: int, message: str):
     ended = subprocess.run(
         [sys.executable, "-m", "finerank", "mcp", *arguments], capture_output=True, text=True, timeout=60
     )
-    assert (ended.returncode, ended.stdout) == (1, "")
+    assert (ended.returncode, ended.stdout) == (code, "")
     assert message in ended.stderr

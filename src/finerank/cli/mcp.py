@@ -154,6 +154,8 @@ def mcp(
     load = {
         "device": device, "dtype": dtype, "max_length": max_length, "long_documents": long_documents, "cache": cache,
     }  # fmt: skip
+    if url is None:
+        options.check_engine(model, **load)
     with ExitStack() as opened:
         server = _new_server(store)
         ranker, name = _open_ranker(opened, model, url, api_key, load)

@@ -26,10 +26,10 @@ def pretrain(
     """
     from finerank.training.pretrain import PretrainSettings
     from finerank.training.pretrain import pretrain as run
-    from finerank.training.run import check_folder
+    from finerank.training.run import check_place
 
     settings = PretrainSettings.of(read_options(config, given or ()))
-    check_folder(out)
+    check_place(out, settings.train)
     with told_when_interrupted(lambda: how_to_go_on(out)):
         record = run(model, texts, out, settings=settings)
     report(record, out, as_json, as_jsonl)

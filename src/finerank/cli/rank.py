@@ -27,7 +27,9 @@ def rank(
     files: Annotated[list[Path] | None, typer.Argument(help="text files, one candidate each")] = None,
     docs: Annotated[
         Path | None,
-        typer.Option(help='JSON lines: strings, or objects with text or content, id, title, metadata; - is standard input'),
+        typer.Option(
+            help="JSON lines: strings, or objects with text or content, id, title, metadata; - is standard input"
+        ),
     ] = None,
     batch: Annotated[
         Path | None,

@@ -112,8 +112,6 @@ def serve(
         low_score=low_score,
         alert_webhook=alert_webhook,
     )
-    for name in serving.more_models:  # the first is loaded at once, these when they are asked for
-        check_name(name)
     engine = {
         "revision": revision,
         "backend": backend,
@@ -138,6 +136,8 @@ def serve(
         "passage_cache_mb": passage_cache_mb,
     }
     name = Settings.load(model=model, **engine).model
+    for each in (name, *serving.more_models):
+        check_name(each)
     server = Server(name, lambda name: options.load_reranker(name, **engine), serving)
     open_log(serving.log_format)
     if open_page:

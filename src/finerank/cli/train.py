@@ -42,14 +42,14 @@ def train(
     The guide lists the training options: --set loss=lambda --set learning_rate=1e-5 --set augment.typos=0.1.
     """
     from finerank.training.examples import read_examples, with_teacher_scores
-    from finerank.training.run import check_folder
+    from finerank.training.run import check_place
     from finerank.training.train import TrainSettings
     from finerank.training.train import train as run
 
     settings = TrainSettings.of(read_options(config, given or ()))
     _check_share(dev_share)
     options.check_files(dev=dev, scores=scores, refresh=refresh)
-    check_folder(out)
+    check_place(out, settings)
     examples = [example for path in data for example in read_examples(path)]
     if scores:
         examples = list(with_teacher_scores(examples, scores))
@@ -144,7 +144,7 @@ def _refresher(corpus: Path) -> "tuple[Refresh, str]":
 
 def _check_share(share: float) -> None:
     if not 0 <= share < 1:
-        raise InvalidSetting(f"--dev-share {share}: must be from 0 to under 1")
+        raise InvalidSetting(f"--dev-share {share}: must be between 0 and 1")
 
 
 def _hold_out(examples: "list[Example]", share: float) -> "list[Example]":

@@ -25,8 +25,8 @@ CREATE TABLE IF NOT EXISTS answers (
     PRIMARY KEY (asked, words)
 ) WITHOUT ROWID;
 """
-_END = re.compile(r"(?:^\s*|(?<=[^\W\d_]))[\s?.!。]+$")
-"""The mark that ends a question, after a letter; after anything else it may belong to it, as in 5! and a[?]."""
+_END = re.compile(r"""(?:^\s*|(?<=[^\W\d_]))[\s?.!。]+$|(?<=[\w)\]"'”’»])[\s?.。]+$""")
+"""The mark that ends a question. After other characters it may belong to them: 5! is no 5, and ?? no ?."""
 
 
 class AnswerCache:

@@ -19,6 +19,7 @@ from finerank.scoring.encode import encodable
 from finerank.scoring.model_files import EMBEDDED_DIR
 from finerank.scoring.text_tokenizer import TextTokenizer, unknown_token
 from finerank.scoring.tokenizer import load_tokenizer
+from finerank.settings import nearest
 
 Vectors = NDArray[np.float32]
 
@@ -58,6 +59,9 @@ def load_embedder(
             raise InvalidSetting(f"embedder={name}: name the server's model too (embedder_model)")
         return EndpointEmbedder(Endpoint(name, key, timeout_s, attempts=3), model)
     folder = EMBEDDED_DIR / name if (EMBEDDED_DIR / name / "modules.json").is_file() else expand(name)
+    if not folder.is_dir() and (folder.exists() or name.startswith((".", "/", "~"))):
+        what = "is a file" if folder.exists() else "no such folder"
+        raise InvalidSetting(f"embedder={name}: {what}; name the model's folder")
     if _config(name, folder).get("model_type") == "model2vec":
         return StaticEmbedder(folder if folder.is_dir() else _downloaded(name))
     try:
@@ -205,7 +209,10 @@ def _config(name: str, folder: Path) -> Mapping[str, Any]:
         except EntryNotFoundError:
             return {}
         except (HFValidationError, HfHubHTTPError, OSError) as error:
-            raise InvalidSetting(f"embedder={name}: neither a local folder nor a hub id that can be had") from error
+            hint = nearest(name, [DEFAULT_EMBEDDER])
+            raise InvalidSetting(
+                f"embedder={name}: neither a local folder nor a hub id that can be downloaded{hint}"
+            ) from error
     try:
         config = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     except ValueError as error:

@@ -23,7 +23,7 @@ from finerank.scoring.declared_length import LENGTH_FILES, SHORTEST, declared_le
 from finerank.scoring.device import has_gpu_driver
 from finerank.scoring.families import CROSS, FAMILIES, LATE, POSITIONS_AFTER_PADDING, is_late
 from finerank.scoring.processor import check_native
-from finerank.settings import DEFAULT_MODEL
+from finerank.settings import DEFAULT_MODEL, nearest
 
 EMBEDDED_DIR = Path(__file__).resolve().parents[1] / "models"
 """Where the models that ship inside the package lie, a folder each."""
@@ -230,8 +230,12 @@ def _nowhere(name: str) -> str:
             f"the default model {name} is not in this installation: reinstall finerank, or name a "
             "model: a hub id or a local folder"
         )
-    embedded = ", ".join(embedded_models()) or "none here"
-    return f"model {name!r}: no such folder, not a hub id (owner/name), not an embedded model ({embedded})"
+    if os.path.isfile(expand(name)):
+        return f"model {name!r}: is a file; name the model's folder, or an .onnx file"
+    known = embedded_models()
+    embedded = ", ".join(known) or "none here"
+    hint = nearest(name, known)
+    return f"model {name!r}: no such folder, not a hub id (owner/name), not an embedded model ({embedded}){hint}"
 
 
 def _files_in(folder: Path) -> set[str]:

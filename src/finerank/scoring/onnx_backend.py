@@ -86,9 +86,10 @@ class OnnxBackend:
         except Exception as error:
             if "allocate" in str(error) or "bad_alloc" in str(error):
                 raise OutOfMemory(f"ONNX Runtime ran out of memory on {arrays[0].shape} tokens") from error
+            pairs, tokens = arrays[0].shape
             first_line = str(error).strip().partition("\n")[0]
             raise ScoreError(
-                f"{self._path}: ONNX Runtime fails on {len(arrays[0])} pairs of {arrays[0].shape[1]} tokens: {first_line}. "
+                f"{self._path}: ONNX Runtime fails on {pairs} pairs of {tokens} tokens: {first_line}. "
                 "Check that config.json and the tokenizer are the model's own, or export it again."
             ) from error
         return np.asarray(logits, np.float32).reshape(len(arrays[0]))

@@ -61,7 +61,7 @@ class PretrainSettings:
     def of(cls, values: Mapping[str, Any]) -> Self:
         """From a table of TOML or JSON that holds the training options beside our own. Raises `InvalidSetting`."""
         own = set(names(cls)) - {"train"}
-        check_names(values, [*own, *names(TrainSettings)])
+        check_names(values, sorted([*own, *names(TrainSettings)]))
         training = TrainSettings.of({name: value for name, value in values.items() if name not in own})
         return cls(**{name: value for name, value in values.items() if name in own}, train=training)
 
@@ -85,11 +85,11 @@ def pretrain(
     """
     settings = settings or PretrainSettings()
     how = settings.train
+    start = Start.find(model, how.max_length)
     passages = cut_passages(read_documents(texts), settings.passage_characters)
     held_out, rest = _hold_out(passages, settings.dev_share, how.seed)
     lists = PseudoLists(rest, how.passages, how.seed, how.augment)
     dev = list(islice(PseudoLists(held_out, how.passages, how.seed), DEV_LISTS)) if held_out else []
-    start = Start.find(model, how.max_length)
     words = Words.of(load_tokenizer(start.files.tokenizer), model) if settings.mlm_weight else None
 
     def scorer(cross_encoder: torch.nn.Module) -> torch.nn.Module:

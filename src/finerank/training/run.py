@@ -245,6 +245,12 @@ def check_folder(out: Path) -> None:
         raise UnusablePath(f"{out}: exists and is not a run of ours; name another folder")
 
 
+def check_place(out: Path, settings: TrainSettings) -> None:
+    """Raise `UnusablePath` or `DeviceUnavailable` before the data, which may take long, is read."""
+    check_folder(out)
+    _uses_cpu(settings.device)
+
+
 def _fixed(part: object) -> object:
     """What of run.json's part cannot change while a run goes on: all but the export, which comes after the rest."""
     return {**part, "export": ""} if isinstance(part, dict) else part
