@@ -6,7 +6,6 @@ options stand at the top of the file; those of the server in its table `[serve]`
 those of the pipeline in `[rag]`, and in `FINERANK_RAG_<NAME>`. A wrong value is told with where it comes from.
 """
 
-import math
 import os
 import re
 import tomllib
@@ -152,7 +151,7 @@ class _Options:
             _check_type(option.name, getattr(self, option.name), option.type)
         for name, low in lowest.items():
             value = getattr(self, name)
-            if value is not None and value < low:
+            if value is not None and not value >= low:  # NaN is neither
                 raise InvalidSetting(f"{name}={value}: must be at least {low}", option=name)
 
 
@@ -279,7 +278,7 @@ class ServeSettings(_Options):
         timeouts = ("timeout_s", "header_timeout_s", "body_timeout_s", "write_timeout_s")
         for name in (*timeouts, "idle_unload_s", "health_window_s"):
             value = getattr(self, name)
-            if value is not None and value <= 0:
+            if value is not None and not value > 0:
                 raise InvalidSetting(f"{name}={value}: must be more than 0", option=name)
         if self.port > 65535:
             raise InvalidSetting(f"port={self.port}: ports end at 65535", option="port")
@@ -483,8 +482,6 @@ def _check_type(name: str, value: object, type_: Any) -> None:  # noqa: ANN401 -
     must = _demand(value, type_)
     if must:
         raise InvalidSetting(f"{name}={value!r}: must be {must}", option=name)
-    if isinstance(value, float) and math.isnan(value):
-        raise InvalidSetting(f"{name}={value!r}: must be a number", option=name)
 
 
 def _demand(value: object, type_: Any) -> str:  # noqa: ANN401 - a type expression
@@ -556,7 +553,7 @@ class RagSettings(_Options):
                 raise InvalidSetting(f"{name}={getattr(self, name)}: must lie between 0 and 1", option=name)
         template = self.rewrite_template
         for name in ("generator_timeout_s", "read_timeout_s"):
-            if (timeout_s := getattr(self, name)) <= 0:
+            if not (timeout_s := getattr(self, name)) > 0:
                 raise InvalidSetting(f"{name}={timeout_s}: must be more than 0", option=name)
         if "{question}" not in template:
             raise InvalidSetting(f"rewrite_template={template!r}: must contain {{question}}", option="rewrite_template")

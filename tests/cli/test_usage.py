@@ -58,7 +58,7 @@ def no_work(monkeypatch: pytest.MonkeyPatch) -> None:
 USAGE = [
     ("rank", "give a QUERY, or --batch FILE"),
     ("rank q --threshold 9", "threshold=9.0: scores lie between 0 and 1"),
-    ("rank q --threshold nan", "threshold=nan: must be a number"),
+    ("rank q --threshold nan", "threshold=nan: scores lie between 0 and 1"),
     ("rank q --threshold abc", "'abc'"),
     ("rank q --top-n -1", "-1"),
     ("rank q --max-length 3", "max_length=3: must be at least 8"),
@@ -83,7 +83,7 @@ USAGE = [
     ("index a.txt -s x --embedder ./nope", "embedder=./nope: no such folder"),
     ("index a.txt -s x --embedder a.txt", "embedder=a.txt: is a file"),
     ("serve --port 99999", "port=99999: ports end at 65535"),
-    ("serve --timeout-s nan", "timeout_s=nan: must be a number"),
+    ("serve --timeout-s nan", "timeout_s=nan: must be more than 0"),
     ("serve --max-documents 0", "max_documents=0: must be at least 1"),
     ("serve --device tpu --model nope", "device='tpu'"),
     ("mcp --max-length 3", "max_length=3: must be at least 8"),
