@@ -280,6 +280,9 @@ class ServeSettings(_Options):
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise InvalidSetting(f"{name}={value}: must be more than 0", option=name)
+        if self.alert_webhook is not None and not re.match(r"https?://[^/]", self.alert_webhook):
+            # Without the value: the path of such a URL is often its secret.
+            raise InvalidSetting("alert_webhook: must be http://host/... or https://host/...", option="alert_webhook")
         if self.port > 65535:
             raise InvalidSetting(f"port={self.port}: ports end at 65535", option="port")
         check_threshold(self.low_score, "low_score")

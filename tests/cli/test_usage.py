@@ -84,6 +84,7 @@ USAGE = [
     ("index a.txt -s x --embedder a.txt", "embedder=a.txt: is a file"),
     ("serve --port 99999", "port=99999: ports end at 65535"),
     ("serve --timeout-s nan", "timeout_s=nan: must be more than 0"),
+    ("serve --alert-webhook foo", "alert_webhook: must be http://host/..."),
     ("serve --max-documents 0", "max_documents=0: must be at least 1"),
     ("serve --device tpu --model nope", "device='tpu'"),
     ("mcp --max-length 3", "max_length=3: must be at least 8"),

@@ -218,7 +218,7 @@ def test_the_command_line_says_what_is_wrong(tmp_path) -> None:
     assert opened.returncode == 1
     assert "api_keys_file" in opened.stderr
     wrong = run(FINERANK_SERVE_MAX_DOCUMENTS="many")
-    assert wrong.returncode == 1
+    assert wrong.returncode == 2
     assert "FINERANK_SERVE_MAX_DOCUMENTS=many" in wrong.stderr
 
 

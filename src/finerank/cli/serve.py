@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from finerank.cli import options
-from finerank.errors import MissingExtra
+from finerank.errors import FinerankError, InvalidSetting, MissingExtra
 from finerank.settings import ServeSettings, Settings, split_list
 
 _flag = partial(options.flag, of=ServeSettings)
@@ -138,7 +138,10 @@ def serve(
     name = Settings.load(model=model, **engine).model
     for each in (name, *serving.more_models):
         check_name(each)
-    server = Server(name, lambda name: options.load_reranker(name, **engine), serving)
+    try:
+        server = Server(name, lambda name: options.load_reranker(name, **engine), serving)
+    except InvalidSetting as error:  # no wrong value: a port that is taken, a missing key
+        raise FinerankError(str(error)) from error
     open_log(serving.log_format)
     if open_page:
         threading.Timer(0.5, webbrowser.open, [server.url]).start()
