@@ -232,14 +232,6 @@ def test_every_option_has_a_help_text() -> None:
         assert all(option_help(option.name, options) for option in fields(options))
 
 
-def test_cache_folder_follows_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("FINERANK_CACHE_DIR", "/elsewhere")
-    assert cache_dir() == Path("/elsewhere")
-    monkeypatch.delenv("FINERANK_CACHE_DIR")
-    monkeypatch.setenv("XDG_CACHE_HOME", "/xdg")
-    assert cache_dir() == Path("/xdg/finerank")
-
-
 @pytest.mark.parametrize(
     ("given", "dtype"),
     [
