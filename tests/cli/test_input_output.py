@@ -204,6 +204,7 @@ def test_ctrl_c_in_training_says_how_to_go_on(
     assert result.exit_code == 130
     assert "no checkpoint yet: the same command begins again" in result.stderr
     checkpoint.mkdir(parents=True)
+    (tmp_path / "out/run.json").write_text("{}", encoding="utf-8")  # as the run itself wrote it
     (checkpoint / "trainer_state.json").write_text('{"step": 2}', encoding="utf-8")
     assert f"The same command goes on from {checkpoint}" in run(*command).stderr
 

@@ -41,7 +41,7 @@ def parse_documents(text: str, name: str) -> list[Document]:
 def parse_document(value: object) -> Document:
     """A JSON value as a document, its text and id under the names that `finerank index` reads too. The other fields,
     a title for one, are kept as metadata."""
-    from finerank.text.load import ID_FIELDS, TEXT_FIELDS
+    from finerank.text.tables import ID_FIELDS, TEXT_FIELDS
 
     if isinstance(value, str):
         return Document(value)
