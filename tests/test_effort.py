@@ -12,7 +12,7 @@ import transformers
 from safetensors.torch import load_file, save_file
 
 from finerank import BrokenModel, Document, InvalidSetting, Reranker, ScoreError
-from finerank.effort import FirstLook
+from finerank.job import FirstLook
 from finerank.scoring.families import FAMILIES
 from finerank.scoring.processor import check_native
 from finerank.serving.scheduler import Scheduler

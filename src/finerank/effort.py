@@ -4,26 +4,12 @@ The look is taken by the model's own early exit (its first layers and a head tra
 it leaves is scored as ever; what it sorts out is not in the ranking.
 """
 
-import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from itertools import accumulate, pairwise
-
-import numpy as np
-from numpy.typing import NDArray
-
-from finerank.encoded import EncodedRequest
 from finerank.errors import InvalidSetting
 from finerank.scoring.backend import Shortenable
-from finerank.scoring.batch import EncodedPair
 from finerank.scoring.exits import find_exit
 from finerank.scoring.model_files import ModelFiles, find_model
-from finerank.scoring.scorer import PairScorer, Scorer
+from finerank.scoring.scorer import Scorer
 from finerank.settings import DEFAULT_MODEL, Settings
-
-KEPT = 0.2
-"""The part of the candidates that the first look leaves, unless `top_n` is more. With an exit after a third of the
-layers that is half the operations or less (benchmarks/effort.py)."""
 
 _WITH_EXITS = ("native", "torch")
 _WORTH_IT = 0.5  # a small model's operations, as a part of the model's
@@ -69,46 +55,3 @@ def _operations(files: ModelFiles) -> int:
         int(files.config.get(name) or 0) for name in ("num_hidden_layers", "hidden_size", "intermediate_size")
     )
     return layers * hidden * (4 * hidden + 2 * inner)
-
-
-def _as_it_is(request: EncodedRequest) -> EncodedRequest:
-    return request
-
-
-@dataclass(frozen=True, slots=True)
-class FirstLook:
-    """Who takes the look: `scorer` scores what `read` makes of a request, the same pairs unless another model looks."""
-
-    scorer: PairScorer
-    read: Callable[[EncodedRequest], EncodedRequest] = _as_it_is
-
-
-class Shortlist:
-    """Requests of which a first look leaves a part: of each one that asks for its first `top_n`, unless it has too few
-    documents. The look is to score `pairs`."""
-
-    def __init__(self, requests: Sequence[EncodedRequest], top_ns: Sequence[int | None], look: FirstLook) -> None:
-        self._requests = list(requests)
-        self._seen = {
-            place: (look.read(request), _count(top_n, len(request.documents)))
-            for place, (request, top_n) in enumerate(zip(requests, top_ns, strict=True))
-            if top_n is not None and _count(top_n, len(request.documents)) < len(request.documents)
-        }
-        self.pairs: list[EncodedPair] = [pair for seen, _ in self._seen.values() for pair in seen.pairs]
-
-    def left(self, logits: NDArray[np.floating], pooling: str) -> list[EncodedRequest]:
-        """All the requests, with what the look leaves of them by its logits [pairs]. One that it cannot judge (NaN or
-        infinity) stays whole: then the model scores it all, and says what is wrong if it finds the same."""
-        requests = list(self._requests)
-        ends = accumulate((len(seen.pairs) for seen, _ in self._seen.values()), initial=0)
-        for (place, (seen, count)), (first, last) in zip(self._seen.items(), pairwise(ends), strict=True):
-            pooled = np.array([best[0] for best in seen.pooled(logits[first:last].tolist(), pooling) if best])
-            if np.isfinite(pooled).all():
-                best_first = np.argsort(-pooled, kind="stable")
-                requests[place] = requests[place].only(set(best_first[:count].tolist()))
-        return requests
-
-
-def _count(top_n: int, documents: int) -> int:
-    """How many documents the look leaves."""
-    return max(math.ceil(KEPT * documents), top_n)

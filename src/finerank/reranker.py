@@ -15,9 +15,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, Unpack
 
-from finerank.effort import FirstLook, Shortlist, exit_scorer, small_model
-from finerank.encoded import EncodedRequest
+from finerank.effort import exit_scorer, small_model
 from finerank.errors import FinerankError, InvalidInput, InvalidSetting, OutOfMemory, ScoreError
+from finerank.job import STAGES, EncodedRequest, FirstLook, RankingJob, SecondStage, Stage
 from finerank.ranking import (
     Document,
     Documents,
@@ -79,6 +79,7 @@ class Reranker:
         files: ModelFiles | None = None,
         calibration: Calibration | None = None,
         first_look: FirstLook | None = None,
+        second_stage: SecondStage | None = None,
     ) -> None:
         self._encoder = encoder
         self.scorer = scorer
@@ -87,6 +88,7 @@ class Reranker:
         self.files = files
         self.calibration = calibration
         self.first_look = first_look
+        self.second_stage = second_stage
         self.model = files.name if files else type(scorer.backend).__name__
         self._lock = forkable_lock()  # of the two below
         self._users = 0
@@ -254,12 +256,9 @@ class Reranker:
             pairs += encoded_pairs
         return EncodedRequest(put, checked, pairs, [1] * len(checked), [None] * len(checked))
 
-    def shortlist(self, requests: Sequence[EncodedRequest], top_ns: Sequence[int | None]) -> Shortlist | None:
-        """With effort="fast", what the first look has to see of requests for the first `top_ns`; None if nothing."""
-        if self.first_look is None:
-            return None
-        shortlist = Shortlist(requests, top_ns, self.first_look)
-        return shortlist if shortlist.pairs else None
+    def job(self, request: EncodedRequest, top_n: int | None = None) -> RankingJob:
+        """The request on its way through the model's stages; `ranking` makes a ranking of what comes out."""
+        return RankingJob(request, top_n, look=self.first_look, second=self.second_stage, pooling=self.settings.pooling)
 
     def ranking(
         self,
@@ -295,10 +294,13 @@ class Reranker:
         )
         return Ranking(results, self.model, usage, scores.degraded)
 
-    def scoring_with(self, scorer: PairScorer, look: PairScorer | None = None) -> Self:
+    def scoring_with(
+        self, scorer: PairScorer, look: PairScorer | None = None, reread: PairScorer | None = None
+    ) -> Self:
         """The same model, its pairs scored by `scorer`: a queue that other requests share, say.
 
-        `look` scores the pairs of its first look; without one it takes none. Closing it closes both, and nothing else.
+        `look` and `reread` score the pairs of the other stages; a stage without one is left out. Closing it closes
+        these, and nothing else.
         """
         return type(self)(
             self._encoder,
@@ -308,6 +310,7 @@ class Reranker:
             files=self.files,
             calibration=self.calibration,
             first_look=replace(self.first_look, scorer=look) if self.first_look and look else None,
+            second_stage=replace(self.second_stage, scorer=reread) if self.second_stage and reread else None,
         )
 
     def close(self) -> None:
@@ -349,9 +352,8 @@ class Reranker:
                 self._release()
 
     def _release(self) -> None:
-        self.scorer.close()
-        if self.first_look:
-            self.first_look.scorer.close()
+        for scorer in self.scorers.values():
+            scorer.close()
 
     def _explain(self, query: str, document: str | Document | Mapping[str, object], words: bool) -> "Explanation":
         from finerank.explain import explain
@@ -360,7 +362,7 @@ class Reranker:
         (checked,) = check_documents([document])
         job = self.encode(query, [checked])
         encoded = self._encoder.encode_query(job.query)
-        _, best = pool(self.scorer.score(job.pairs).logits.tolist(), "max")
+        _, best = pool(self._score_fully(job.pairs), "max")
         start, end = job.spans[best] or (0, len(checked.text))
         clean = strip_html(checked.text[start:end]) if self.settings.clean else None
         text = clean.text if clean else checked.text[start:end]
@@ -371,10 +373,19 @@ class Reranker:
 
         return explain(
             text[: self._encoder.read_length(encoded, text)],
-            lambda texts: self.scorer.score(self._encoder.encode(encoded, texts)).logits.tolist(),
+            lambda texts: self._score_fully(self._encoder.encode(encoded, texts)),
             self._encoder.token_spans,
             words=words,
         ).placed(place)
+
+    def _score_fully(self, pairs: Sequence[EncodedPair]) -> list[float]:
+        """The logits of pairs that every stage reads."""
+        first: list[float] = self.scorer.score(pairs).logits.tolist()
+        stage = self.second_stage
+        if stage is None:
+            return first
+        second = stage.scorer.score([stage.pair(pair) for pair in pairs]).logits.tolist()
+        return [stage.combined(*logits) for logits in zip(first, second, strict=True)]
 
     def _rank_all(
         self,
@@ -387,27 +398,41 @@ class Reranker:
         """Rank requests together; `place` is put before an error's message, with the request's index."""
         top_n, threshold = check_top_n(top_n), check_threshold(threshold)
         start = time.perf_counter()
-        jobs = []
+        encoded = []
         for index, request in enumerate(requests):
             with _placed(place, index):
-                jobs.append(self.encode(*check_request(request)))
+                encoded.append(self.encode(*check_request(request)))
         encode_s = time.perf_counter() - start
-        shortlist = self.shortlist(jobs, [top_n] * len(jobs))
-        if shortlist is not None and self.first_look is not None:
-            looked = self.first_look.scorer.score(shortlist.pairs)
-            jobs = shortlist.left(looked.logits, self.settings.pooling)
-        look_s = time.perf_counter() - start - encode_s
-        scores = self.scorer.score([pair for job in jobs for pair in job.pairs], progress)
-        seconds = {"encode": encode_s, "forward": look_s + scores.seconds}
-        rankings, first = [], 0
+        jobs = [self.job(request, top_n) for request in encoded]
+        for stage in STAGES:
+            self._run(stage, [job for job in jobs if job.stage == stage], progress if stage == "score" else None)
+        seconds = {"encode": encode_s, "forward": time.perf_counter() - start - encode_s}
+        rankings = []
         for index, job in enumerate(jobs):
-            last = first + len(job.pairs)
-            part = replace(scores, logits=scores.logits[first:last], cached=scores.cached[first:last])
             with _placed(place, index):
-                rankings.append(self.ranking(job, part, top_n=top_n, threshold=threshold))
-            first = last
+                rankings.append(self.ranking(job.request, job.scores, top_n=top_n, threshold=threshold))
         seconds["total"] = time.perf_counter() - start
         return [replace(ranking, usage=replace(ranking.usage, seconds=seconds)) for ranking in rankings]
+
+    def _run(self, stage: Stage, jobs: Sequence[RankingJob], progress: Progress | None) -> None:
+        """Take jobs through a stage together, in shared batches."""
+        waiting = [job.pairs() for job in jobs]
+        if not waiting:
+            return
+        scores, first = self.scorers[stage].score([pair for pairs in waiting for pair in pairs], progress), 0
+        for job, pairs in zip(jobs, waiting, strict=True):
+            job.receive(scores.part(first, first + len(pairs)))
+            first += len(pairs)
+
+    @property
+    def scorers(self) -> dict[Stage, PairScorer]:
+        """What scores the pairs of each stage that the model has."""
+        found: dict[Stage, PairScorer] = {"score": self.scorer}
+        if self.first_look:
+            found["look"] = self.first_look.scorer
+        if self.second_stage:
+            found["reread"] = self.second_stage.scorer
+        return found
 
     def _put(self, query: str, instruction: str | None = None) -> str:
         """The query, trimmed as the model's texts are, as the template puts it to the model."""

@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from finerank.effort import FirstLook
+from finerank.job import FirstLook
 from finerank.reranker import Reranker
 from finerank.scoring.batch import Batch
 from finerank.testing import OverlapBackend, stub_reranker

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 import httpx
 import pytest
 
-from finerank.effort import FirstLook
 from finerank.errors import FinerankError, InvalidSetting, ModelNotFound
+from finerank.job import FirstLook
 from finerank.reranker import Reranker
 from finerank.scoring.batch import Batch
 from finerank.serving.server import Server

@@ -8,7 +8,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -35,6 +35,10 @@ class Scores:
     cached: NDArray[np.bool_]
     seconds: float = 0.0
     degraded: str = ""
+
+    def part(self, first: int, last: int) -> "Scores":
+        """The scores of the pairs from `first` to before `last`."""
+        return replace(self, logits=self.logits[first:last], cached=self.cached[first:last])
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Literal
 
 from finerank.errors import FinerankError, InvalidSetting, NotFound, Unavailable
+from finerank.job import STAGES, Stage
 from finerank.monitoring.monitor import Monitor
 from finerank.reranker import Reranker
 from finerank.scoring.scorer import Scorer
@@ -28,12 +29,10 @@ Load = Callable[[str], Reranker]
 
 @dataclass(eq=False, slots=True)
 class LoadedModel:
-    """One loading of a model, `owner`, and the queue in front of it. `reranker` scores through the queue, and takes the
-    first look of effort="fast" through the queue `look`."""
+    """One loading of a model, `owner`, and the queue in front of each of its stages. `reranker` scores through them."""
 
     reranker: Reranker
-    scheduler: Scheduler
-    look: Scheduler | None
+    stages: dict[Stage, Scheduler]
     owner: Reranker
     users: int = 0
     retired: bool = False
@@ -41,9 +40,14 @@ class LoadedModel:
     since: float = field(default_factory=time.time)
 
     @property
+    def scheduler(self) -> Scheduler:
+        """The queue of the model itself."""
+        return self.stages["score"]
+
+    @property
     def queues(self) -> list[Scheduler]:
         """In the order in which a request is in them."""
-        return [queue for queue in (self.look, self.scheduler) if queue is not None]
+        return [self.stages[stage] for stage in STAGES if stage in self.stages]
 
     def close(self) -> None:
         """Finish what is queued, then release the model. Blocks."""
@@ -161,19 +165,19 @@ class ServedModel:
     async def _open(self, source: str) -> LoadedModel:
         start = time.monotonic()
         reranker = await asyncio.to_thread(self._load, source)
-        scorer = reranker.scorer
-        if not isinstance(scorer, Scorer):
-            raise TypeError(f"{type(scorer).__name__} has a queue already")
-        scheduler = Scheduler(scorer, max_queue_tokens=self._max_queue_tokens, on_batch=self._forwarded)
-        looker = reranker.first_look.scorer if reranker.first_look else None
-        look = Scheduler(looker, max_queue_tokens=self._max_queue_tokens) if isinstance(looker, Scorer) else None
+        stages: dict[Stage, Scheduler] = {}
+        for stage, scorer in reranker.scorers.items():
+            if not isinstance(scorer, Scorer):
+                raise TypeError(f"{type(scorer).__name__} has a queue already")
+            on_batch = self._forwarded if stage == "score" else None
+            stages[stage] = Scheduler(scorer, max_queue_tokens=self._max_queue_tokens, on_batch=on_batch)
         device, seconds = reranker.device, time.monotonic() - start
         facts = {"model": source, "device": device.name, "precision": device.precision}
         logger.info("model loaded", extra={**facts, "seconds": round(seconds, 3)})
-        served = reranker.scoring_with(scheduler, look)
+        served = reranker.scoring_with(stages["score"], stages.get("look"), stages.get("reread"))
         served.model = self._aliases[0] if self._aliases else _public_name(reranker.model)
         self._monitor.loaded(served.model, seconds)
-        return LoadedModel(served, scheduler, look, reranker)
+        return LoadedModel(served, stages, reranker)
 
     def _forwarded(self, batch: BatchFacts) -> None:
         self._monitor.forwarded(batch.pairs, batch.tokens, batch.room, batch.seconds)

@@ -27,7 +27,8 @@ class Progress:
 
     def watch(self, encoded: Encoded) -> Scored:
         """For `RerankService.answer`."""
-        job = encoded.jobs[0]
+        ranking_job = encoded.jobs[0]
+        job = ranking_job.request
         logits = [math.nan] * len(job.pairs)
         owner = [document for document, count in enumerate(job.counts) for _ in range(count)]
         places = job.places()
@@ -44,7 +45,8 @@ class Progress:
                 if not waiting[document]:
                     done += 1
                     place = places[document]
-                    logit, _ = pool([logits[pair] for pair in place], encoded.pooling)
+                    pooled, _ = pool([logits[pair] for pair in place], encoded.pooling)
+                    logit = ranking_job.provisional(pooled)
                     cut = any(job.pairs[pair].truncated for pair in place)
                     if math.isfinite(logit):  # else the request is about to fail
                         new.append({"index": document, "logit": logit, "score": sigmoid(logit), "truncated": cut})

@@ -10,12 +10,10 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
 
-from finerank.effort import Shortlist
-from finerank.encoded import EncodedRequest
 from finerank.errors import DeadlineExceeded, InvalidInput, InvalidSetting, RequestTooLarge
 from finerank.explain import Explanation
+from finerank.job import STAGES, EncodedRequest, RankingJob, Stage
 from finerank.monitoring.monitor import Monitor
 from finerank.ranking import RankedDocument, Ranking, Usage
 from finerank.reranker import Reranker
@@ -124,36 +122,26 @@ class RerankService:
             loop = asyncio.get_running_loop()
             size = sum(len(one.query) + sum(len(document.text) for document in one.documents) for one in requests)
             threads = self._encoders if size < LARGE else self._large
-            await loop.run_in_executor(threads, encoded.submit, loaded, watch)
-            if encoded.look is not None:
-                looked = await asyncio.wrap_future(encoded.look.scores)
-                await loop.run_in_executor(threads, encoded.submit_left, loaded, looked, watch)
-            ticket = encoded.ticket
-            scores = await asyncio.wrap_future(ticket.scores)
+            await loop.run_in_executor(threads, encoded.encode, loaded.reranker)
+            for stage in STAGES:
+                if any(job.stage == stage for job in encoded.jobs):
+                    ticket = await loop.run_in_executor(threads, encoded.submit, stage, loaded.stages[stage], watch)
+                    encoded.receive(stage, await asyncio.wrap_future(ticket.scores))
         finally:
             encoded.cancel()
-        tickets = [ticket] if encoded.look is None else [encoded.look, ticket]
-        queue_s = sum(each.queue_s for each in tickets)
+        queue_s = sum(each.queue_s for each in encoded.tickets)
         self.monitor.waited(queue_s)
-        seconds = {"queue": queue_s, "encode": encoded.seconds, "forward": sum(each.forward_s for each in tickets)}
+        forward_s = sum(each.forward_s for each in encoded.tickets)
+        seconds = {"queue": queue_s, "encode": encoded.seconds, "forward": forward_s}
         seconds["total"] = time.perf_counter() - start
         return [
-            self._rank(loaded.reranker, request, job, scores, part, seconds)
-            for request, job, part in zip(requests, encoded.jobs, encoded.parts(), strict=True)
+            self._rank(loaded.reranker, request, job, seconds)
+            for request, job in zip(requests, encoded.jobs, strict=True)
         ]
 
-    def _rank(
-        self,
-        reranker: Reranker,
-        request: RerankRequest,
-        job: EncodedRequest,
-        scores: Scores,
-        part: slice,
-        seconds: dict[str, float],
-    ) -> Answer:
-        own = replace(scores, logits=scores.logits[part], cached=scores.cached[part])
-        ranking = reranker.ranking(job, own, threshold=0.0, seconds=seconds)
-        self.monitor.ranked(ranking, len(job.documents), request.tag)
+    def _rank(self, reranker: Reranker, request: RerankRequest, job: RankingJob, seconds: dict[str, float]) -> Answer:
+        ranking = reranker.ranking(job.request, job.scores, threshold=0.0, seconds=seconds)
+        self.monitor.ranked(ranking, len(job.request.documents), request.tag)
         threshold = reranker.settings.threshold or 0.0 if request.threshold is None else request.threshold
         results = tuple(result for result in ranking if result.score >= threshold)[: request.top_n]
         device = reranker.device
@@ -181,44 +169,52 @@ class RerankService:
 
 @dataclass(eq=False, slots=True)
 class Encoded:
-    """Requests on their way into the queue: what `submit` makes of them on a thread, and `cancel` takes back.
+    """Requests on their way through the queues. `encode` and `submit` run on a thread, `cancel` takes back their work.
 
-    With effort="fast" `look` is their place in the queue of the first look; `submit_left` goes on from its scores.
+    `tickets`: their place in the queue of each stage so far.
     """
 
     requests: Sequence[RerankRequest]
     max_tokens: int
-    jobs: list[EncodedRequest] = field(default_factory=list)
+    jobs: list[RankingJob] = field(default_factory=list)
     seconds: float = 0.0
     pooling: str = "max"
-    look: Ticket | None = None
-    _shortlist: Shortlist | None = None
-    _ticket: Ticket | None = None
+    tickets: list[Ticket] = field(default_factory=list)
     _cancelled: bool = False
     _tokens: int = 0
 
-    @property
-    def ticket(self) -> Ticket:
-        """Its place in the queue. Raises `CancelledError` if it never got one."""
-        if self._ticket is None:
-            raise asyncio.CancelledError
-        return self._ticket
-
-    def submit(self, loaded: LoadedModel, watch: "Callable[[Encoded], Scored] | None") -> None:
-        """Encode, check and queue, unless it is cancelled by then."""
-        if self._cancelled:
-            return
+    def encode(self, reranker: Reranker) -> None:
+        """Encode and check the requests, unless they are cancelled by then."""
         start = time.perf_counter()
-        self.pooling = loaded.reranker.settings.pooling
+        self.pooling = reranker.settings.pooling
         for request in self.requests:
-            self.jobs.append(_encode(loaded.reranker, request, self._count))
-        pairs = [pair for job in self.jobs for pair in job.pairs]
+            self.jobs.append(reranker.job(_encode(reranker, request, self._count), request.top_n))
         self.seconds = time.perf_counter() - start
-        self._shortlist = loaded.reranker.shortlist(self.jobs, [request.top_n for request in self.requests])
-        if self._shortlist is not None and loaded.look is not None:
-            self.look = self._queue(loaded.look, self._shortlist.pairs)
-        else:
-            self._queue(loaded.scheduler, pairs, watch(self) if watch else None)
+
+    def submit(self, stage: Stage, scheduler: Scheduler, watch: "Callable[[Encoded], Scored] | None") -> Ticket:
+        """Queue the pairs of a stage. Raises `CancelledError` once cancelled."""
+        if self._cancelled:
+            raise CancelledError
+        pairs = [pair for job in self.jobs if job.stage == stage for pair in job.pairs()]
+        ticket = scheduler.submit(pairs, watch(self) if watch and stage == "score" else None)
+        self.tickets.append(ticket)
+        if self._cancelled:
+            self.cancel()
+        return ticket
+
+    def receive(self, stage: Stage, scores: Scores) -> None:
+        """Hand the scores of a stage to the jobs that wait for them."""
+        first = 0
+        for job in [job for job in self.jobs if job.stage == stage]:
+            last = first + len(job.pairs())
+            job.receive(scores.part(first, last))
+            first = last
+
+    def cancel(self) -> None:
+        """Take it out of the queue, or let it not get there; does nothing once it is answered."""
+        self._cancelled = True
+        for ticket in self.tickets:
+            ticket.cancel()
 
     def _count(self, tokens: int) -> None:
         """End the encoding once the request is cancelled, or has more tokens than it may."""
@@ -230,35 +226,6 @@ class Encoded:
                 f"documents: more than the {self.max_tokens} tokens a request may have; send them in parts, or raise "
                 "max_request_tokens"
             )
-
-    def submit_left(self, loaded: LoadedModel, looked: Scores, watch: "Callable[[Encoded], Scored] | None") -> None:
-        """Queue what the first look leaves."""
-        assert self._shortlist is not None
-        self.jobs = self._shortlist.left(looked.logits, self.pooling)
-        pairs = [pair for job in self.jobs for pair in job.pairs]
-        self._queue(loaded.scheduler, pairs, watch(self) if watch else None)
-
-    def _queue(
-        self, scheduler: Scheduler, pairs: Sequence[EncodedPair], on_scored: Scored | None = None
-    ) -> Ticket | None:
-        if not self._cancelled:
-            self._ticket = scheduler.submit(pairs, on_scored)
-        if self._cancelled:
-            self.cancel()
-        return self._ticket
-
-    def cancel(self) -> None:
-        """Take it out of the queue, or let it not get there; does nothing once it is answered."""
-        self._cancelled = True
-        if self._ticket is not None:
-            self._ticket.cancel()
-
-    def parts(self) -> list[slice]:
-        """Where each request's pairs lie among those of the ticket."""
-        ends = [0]
-        for job in self.jobs:
-            ends.append(ends[-1] + len(job.pairs))
-        return [slice(first, last) for first, last in pairwise(ends)]
 
 
 def _encode(reranker: Reranker, request: RerankRequest, on_tokens: Callable[[int], None]) -> EncodedRequest:
