@@ -32,7 +32,7 @@ def strip_html(text: str, keep: Keep = "visible") -> CleanText:
     permalinks are dropped, with "main" navigation, footers and banners too. Text without markup comes back as it is:
     "a < b" is no tag.
 
-    >>> strip_html("<h1>Reset</h1><p>Hold it for 10&nbsp;s</p><tr><td>a<td>b</table>").text
+    >>> strip_html("<h1>Reset</h1><p>Hold it for 10&nbsp;s</p><table><tr><td>a<td>b</table>").text
     'Reset\\nHold it for 10 s\\na | b'
     """
     return clean_markup(parse(text), keep)

@@ -48,6 +48,7 @@ class PageText:
 def running_text(pages: Sequence[Sequence[Sequence[Line]]], keep: frozenset[Line] = frozenset()) -> list[PageText]:
     """The running text of pages of blocks of lines. Lines of `keep`, such as headings, stay and get a paragraph each.
 
+    >>> from finerank.text.pdf_lines import plain_lines
     >>> page = reading_order(plain_lines("The reset but-\\nton is behind\\nthe lamp.\\n• Hold it."))
     >>> running_text([page])[0].text
     'The reset button is behind the lamp.\\n• Hold it.'
