@@ -41,6 +41,7 @@ from finerank.scoring.forks import forkable_lock
 from finerank.scoring.model_files import NATIVE_DTYPES, ModelFiles, find_model
 from finerank.scoring.processor import check_native
 from finerank.scoring.scorer import PairScorer, Progress, Scorer, Scores
+from finerank.second_stage import second_files, second_stage
 from finerank.settings import Options, Settings, check_threshold, check_top_n
 from finerank.text.pool import pool
 
@@ -110,25 +111,16 @@ class Reranker:
         device = _device_for(files, settings)
         small = small_model(settings, files) if settings.effort == "fast" else None
         encoder = open_encoder(files, _max_length(files, settings.max_length))
-        backend, device = _open_backend(files, device, settings)
-        cache = open_cache(settings.cache, settings.cache_entries)
-        how = f"{files.backend} {device.kind} {device.precision} {settings.deterministic}"
-        scorer = Scorer(
-            backend,
-            max_batch_tokens=settings.batch_tokens
-            or BATCH_TOKENS["native" if files.backend == "native" else device.kind],
-            namespace=f"{files.fingerprint()} {how}" if cache else "",
-            cache=cache,
-            deterministic=settings.deterministic and files.backend != "native",  # which is so anyway
-            open_fallback=(lambda: open_backend(files, Device(), settings.threads))
-            if settings.fallback == "cpu" and device.kind != "cpu"
-            else None,
-        )
+        scorer, device = _open_scorer(files, device, settings)
+        second = second_files(files)
+        stage = second_stage(files, _open_scorer(second, device, settings)[0]) if second else None
         look = None
         if small is not None:
             look = _look_of(cls._open(small))
         elif settings.effort == "fast":
             look = FirstLook(exit_scorer(scorer, files))
+        if stage and settings.effort == "fast":
+            stage = replace(stage, candidates=0)
         return cls(
             encoder,
             scorer,
@@ -137,6 +129,7 @@ class Reranker:
             files=files,
             calibration=calibration,
             first_look=look,
+            second_stage=stage,
         )
 
     def __reduce__(self) -> tuple[Callable[[Settings], Self], tuple[Settings]]:
@@ -542,6 +535,24 @@ def _device_for(files: ModelFiles, settings: Settings) -> Device:
         )
     precision = "int8" if quantised else "as exported"
     return Device("cpu", precision, (), "ONNX models run on the CPU")
+
+
+def _open_scorer(files: ModelFiles, device: Device, settings: Settings) -> tuple[Scorer, Device]:
+    """A scorer of the model, and the device it is on: the CPU if it does not fit and the settings allow that."""
+    backend, device = _open_backend(files, device, settings)
+    cache = open_cache(settings.cache, settings.cache_entries)
+    how = f"{files.backend} {device.kind} {device.precision} {settings.deterministic}"
+    scorer = Scorer(
+        backend,
+        max_batch_tokens=settings.batch_tokens or BATCH_TOKENS["native" if files.backend == "native" else device.kind],
+        namespace=f"{files.fingerprint()} {how}" if cache else "",
+        cache=cache,
+        deterministic=settings.deterministic and files.backend != "native",  # which is so anyway
+        open_fallback=(lambda: open_backend(files, Device(), settings.threads))
+        if settings.fallback == "cpu" and device.kind != "cpu"
+        else None,
+    )
+    return scorer, device
 
 
 def _open_backend(files: ModelFiles, device: Device, settings: Settings) -> tuple[ScoringBackend, Device]:

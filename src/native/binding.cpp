@@ -88,8 +88,8 @@ class Engine {
          int layers, int chunk, float eps, bool tanh, bool late)
       : arrays_(std::move(arrays)), kernels_(kernels_for(instruction_set, int16)) {
     check(hidden > 0 && heads > 0 && hidden % heads == 0 && hidden / heads <= 1024, "hidden and heads do not fit");
-    check(layers > 0 && first >= 0 && first <= layers && (first == 0 || late),
-          "layers from the first on, or of late interaction");
+    check(layers > 0 && first >= 0 && first <= layers && (first < layers || late),
+          "layers from the first on, at least one unless it only compares");
     check(inner > 0 && chunk > 0 && chunk % kPanel == 0, "inner and chunk must be above 0");
     const Weights weights(arrays_);
     model_.hidden = hidden, model_.width = padded(hidden);

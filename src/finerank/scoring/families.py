@@ -35,6 +35,9 @@ FAMILIES: Mapping[str, Family] = {
 CROSS, LATE = "ForSequenceClassification", "ForLateInteraction"
 """How the architecture in config.json ends."""
 
+MAP_AFTER = "finerank_map_after"
+"""The key of config.json for an encoder grafted from two: a linear map, `encoder.map`, follows this many layers."""
+
 POSITIONS_AFTER_PADDING = frozenset(
     {
         *("camembert", "data2vec-text", "ibert", "longformer", "luke", "mpnet"),

@@ -468,7 +468,7 @@ def _from_hub(name: str, revision: str | None, wanted: _Wanted) -> Path:
         choice = _choose(listed, name, wanted, (info.config or {}).get("model_type"))
         _remember(str(info.sha), listed)
         settings = ["config.json", *LENGTH_FILES, CALIBRATION_FILE, EXIT_FILE, _SHARD_INDEX]
-        files = [*settings, choice.tokenizer, *choice.weights]
+        files = [*settings, choice.tokenizer, *choice.weights, *_second(choice.weights, listed)]
         return Path(snapshot_download(name, revision=revision, allow_patterns=files))
     except OfflineModeIsEnabled as error:
         raise ModelNotFound(f"{name}: not in the local cache, and HF_HUB_OFFLINE forbids a download.") from error
@@ -494,7 +494,13 @@ def _is_whole(folder: Path, name: str, wanted: _Wanted) -> bool:
         choice = _choose(listed, name, wanted, _model_type(folder))
     except (ModelError, ValueError, OSError):  # not chosen from what is there; a listing not whole or not readable
         return False
-    return {choice.tokenizer, *choice.weights, *({EXIT_FILE} & set(listed))} <= present
+    beside = {EXIT_FILE} & set(listed) | _second(choice.weights, listed)
+    return {choice.tokenizer, *choice.weights, *beside} <= present
+
+
+def _second(weights: Iterable[str], listed: Iterable[str]) -> set[str]:
+    """The weights of a second stage (`finerank.second_stage`) that lie beside these."""
+    return {name.replace("model", "second", 1) for name in weights} & set(listed)
 
 
 def _remember(commit: str, listed: list[str]) -> None:

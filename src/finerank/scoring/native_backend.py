@@ -16,7 +16,7 @@ from finerank.errors import BrokenModel, InvalidSetting, OutOfMemory, Unsupporte
 from finerank.scoring.batch import Batch
 from finerank.scoring.device import Device
 from finerank.scoring.exits import Exit
-from finerank.scoring.families import ACTIVATIONS, FAMILIES, checked_config, is_late
+from finerank.scoring.families import ACTIVATIONS, FAMILIES, MAP_AFTER, checked_config, is_late
 from finerank.scoring.model_files import ModelFiles
 from finerank.scoring.native_weights import Arrays, inner_chunk, packed_exit, packed_weights
 from finerank.scoring.processor import check_native, instruction_sets, usable_cpus
@@ -83,6 +83,13 @@ class NativeBackend:
             late=self._late,
         )
         self._layers = config["num_hidden_layers"]
+        self._map_after = int(config.get(MAP_AFTER) or 0)
+        self._lower: tuple[_native.Engine, States, States] | None = None
+        """Of a grafted encoder the layers below the map, and the map: its transposed weight, its bias."""
+        if self._map_after:
+            weight, bias = (tensors[f"{family.prefix}encoder.map.{part}"][:] for part in ("weight", "bias"))
+            below = self._open_engine(dict(self._arrays), first=0, layers=self._map_after, late=True)
+            self._lower = below, np.ascontiguousarray(weight.T), bias
         self._open(self._arrays, self._layers, self._layers)
         self._kept = TextStates(passage_cache_mb)
         self._early: tuple[_native.Engine, TextStates] | None = None
@@ -90,7 +97,8 @@ class NativeBackend:
 
     def _open(self, arrays: Arrays, kept: int, layers: int) -> None:
         """With late interaction the states after `kept` layers are what is kept of a text."""
-        self._engine = self._open_engine(dict(arrays), first=0, layers=kept if self._late else layers)
+        first = self._map_after
+        self._engine = self._open_engine(dict(arrays), first=first, layers=kept if self._late else layers)
         self._head = self._open_engine(dict(arrays), first=kept, layers=layers) if self._late else self._engine
 
     def forward(self, batch: Batch) -> NDArray[np.float32]:
@@ -98,10 +106,21 @@ class NativeBackend:
             if self._late:
                 return self._compare(*batch.texts())
             logits = np.empty(len(batch), np.float32)
-            self._run(self._engine, batch, self._words[batch.token_ids], logits)
+            self._run(self._engine, batch, self._begin(batch), logits)
             return logits
         except MemoryError as error:
             raise OutOfMemory(f"no memory for {len(batch.token_ids)} tokens") from error
+
+    def _begin(self, batch: Batch) -> States:
+        """What the engine starts from: the words, or in a grafted encoder the states past the map."""
+        words = self._words[batch.token_ids]
+        if self._lower is None:
+            return words
+        below, weight, bias = self._lower
+        states = self._room(batch)
+        self._run(below, batch, words, states=states)
+        mapped: States = states @ weight + bias
+        return mapped
 
     def shortened(self, early: Exit) -> Self:
         """The model up to its early exit; the weights are shared. With late interaction the whole model goes on from
@@ -157,11 +176,12 @@ class NativeBackend:
 
     def profile(self) -> dict[str, float]:
         """Seconds spent so far in each stage, as the first thread saw them."""
-        profiles = [engine.profile() for engine in {self._engine, self._head}]
+        engines = {self._engine, self._head, *([self._lower[0]] if self._lower else [])}
+        profiles = [engine.profile() for engine in engines]
         return {stage: sum(profile[stage] for profile in profiles) for stage in profiles[0]}
 
     def close(self) -> None:
-        del self._engine, self._head, self._early, self._kept, self._words, self._arrays
+        del self._engine, self._head, self._lower, self._early, self._kept, self._words, self._arrays
 
 
 def _check_sizes(files: ModelFiles, words: int, positions: int, labels: int) -> None:

@@ -23,7 +23,7 @@ from finerank.errors import BrokenModel, MissingExtra, OutOfMemory, UnsupportedM
 from finerank.scoring.batch import Batch
 from finerank.scoring.device import Device
 from finerank.scoring.exits import Exit
-from finerank.scoring.families import ACTIVATIONS, FAMILIES, checked_config, is_late
+from finerank.scoring.families import ACTIVATIONS, FAMILIES, MAP_AFTER, checked_config, is_late
 from finerank.scoring.forks import ForkCheck
 from finerank.scoring.int8 import BLOCK, SCALE, ZERO
 from finerank.scoring.model_files import ModelFiles
@@ -300,6 +300,7 @@ class Encoder:
     layers: list[Layer]
     dense: Linear
     out: Linear
+    map: Linear | None = None
 
     @classmethod
     def load(cls, files: ModelFiles, device: torch.device, dtype: torch.dtype) -> Self:
@@ -324,6 +325,7 @@ class Encoder:
             ],
             dense=Linear.load(weights, family.dense, dtype=torch.float32),
             out=out,
+            map=Linear.load(weights, f"{encoder}.map") if config.get(MAP_AFTER) else None,
         )
 
     def shortened(self, early: Exit) -> Self:
@@ -336,7 +338,9 @@ class Encoder:
     def score(self, tokens: Tensor, layout: Layout) -> Tensor:
         """A cross-encoder's logits, float32 [pairs], of `tokens`: ids, types and positions, int32 [3, tokens]."""
         x = self._embedded(tokens)
-        for layer in self.layers[:-1]:
+        for index, layer in enumerate(self.layers[:-1]):
+            if self.map and index == self.config[MAP_AFTER]:
+                x = self.map(x)
             x = layer(x, layout)
         first = self.layers[-1].first_tokens(x, layout)
         return self.out(torch.tanh(self.dense(first.float()))).squeeze(1)

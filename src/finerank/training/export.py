@@ -27,6 +27,7 @@ from finerank.scoring.families import checked_config
 from finerank.scoring.int8 import BLOCK, SCALE, quantise
 from finerank.scoring.model_files import EXIT_FILE, ModelFiles, find_model
 from finerank.scoring.tokenizer import load_tokenizer
+from finerank.second_stage import second_files
 
 try:
     import onnx
@@ -143,15 +144,10 @@ def _kendall_tau(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
 
 
 def _write(files: ModelFiles, out: Path, precision: Precision) -> None:
-    name = "model_int8.onnx" if precision == "int8" else "model.onnx"
-    weights = read_weights(files) if files.backend == "torch" else {}
-    if precision == "int8" and weights and all(_in_blocks(weight) for weight in _large(weights).values()):
-        graph = _own_graph(files, _int8_file(weights, out / "model_int8.safetensors"))
-    else:
-        graph = _own_graph(files, InlineWeights(weights)) if weights else _traced_graph(files)
-        graph = _to_int8(graph) if precision == "int8" else graph
-    external = sum(weight.ByteSize() for weight in graph.graph.initializer) > _PROTOBUF_LIMIT
-    onnx.save(graph, out / name, save_as_external_data=external, location=f"{name}.data")
+    written = _write_model(files, out, precision, "model")
+    second = second_files(files)
+    if second is not None:
+        _write_model(second, out, precision, "second", written)
     for kept in (files.folder / "config.json", files.folder / EXIT_FILE):
         if kept.is_file():
             shutil.copy(kept, out)
@@ -159,6 +155,24 @@ def _write(files: ModelFiles, out: Path, precision: Precision) -> None:
     if files.declared_length:
         tokenizer.enable_truncation(files.declared_length)  # kept there, as one of the two files that a model needs
     (out / "tokenizer.json").write_text(tokenizer.to_str(), encoding="utf-8")
+
+
+def _write_model(
+    files: ModelFiles, out: Path, precision: Precision, stem: str, first: FileWeights | None = None
+) -> FileWeights | None:
+    """The graph, and its 8-bit weights, which are returned, beside it; those that `first` has are not written again."""
+    name = f"{stem}_int8.onnx" if precision == "int8" else f"{stem}.onnx"
+    weights = read_weights(files) if files.backend == "torch" else {}
+    stored = None
+    if precision == "int8" and weights and all(_in_blocks(weight) for weight in _large(weights).values()):
+        stored = _int8_file(weights, out / f"{stem}_int8.safetensors", first)
+        graph = _own_graph(files, stored)
+    else:
+        graph = _own_graph(files, InlineWeights(weights)) if weights else _traced_graph(files)
+        graph = _to_int8(graph) if precision == "int8" else graph
+    external = sum(weight.ByteSize() for weight in graph.graph.initializer) > _PROTOBUF_LIMIT
+    onnx.save(graph, out / name, save_as_external_data=external, location=f"{name}.data")
+    return stored
 
 
 def read_weights(files: ModelFiles) -> dict[str, NDArray[np.float32]]:
@@ -180,13 +194,16 @@ def _in_blocks(weight: NDArray[np.float32]) -> bool:
     return int(weight.shape[1]) % BLOCK == 0
 
 
-def _int8_file(weights: Mapping[str, NDArray[np.float32]], path: Path) -> FileWeights:
-    """The weights written with the large matrices in 8 bits."""
+def _int8_file(weights: Mapping[str, NDArray[np.float32]], path: Path, first: FileWeights | None) -> FileWeights:
+    """The weights written with the large matrices in 8 bits; the word embeddings of `first` are shared."""
     tensors: dict[str, NDArray[np.generic]] = {**weights}
     for name, weight in _large(weights).items():
+        if first and "word_embeddings" in name and first.shape(name) == weight.shape:
+            del tensors[name]
+            continue
         tensors[name], tensors[name + SCALE] = quantise(weight)
     save_file(tensors, path, metadata={"format": "pt"})
-    return FileWeights(path)
+    return FileWeights(path, first)
 
 
 def _own_graph(files: ModelFiles, weights: GraphWeights) -> Any:  # noqa: ANN401 - onnx is untyped

@@ -14,7 +14,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from finerank.scoring.families import ACTIVATIONS, FAMILIES, is_late
+from finerank.scoring.families import ACTIVATIONS, FAMILIES, MAP_AFTER, is_late
 from finerank.scoring.int8 import BLOCK, SCALE, ZERO
 
 OPSET = 20
@@ -90,27 +90,33 @@ class InlineWeights:
 class FileWeights:
     """Weights of `finerank.scoring.int8` in a safetensors file beside the graph, referred to where they lie."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, first: "FileWeights | None" = None) -> None:
+        """What the file lacks is `first`'s."""
         with path.open("rb") as file:
             size = int.from_bytes(file.read(8), "little")
-            self._header: dict[str, Any] = json.loads(file.read(size))
-        self._path, self._start = path, 8 + size
+            header: dict[str, Any] = json.loads(file.read(size))
+        header.pop("__metadata__", None)
+        inherited = first._stored if first else {}
+        self._stored: dict[str, tuple[str, int, dict[str, Any]]] = {
+            **inherited,
+            **{name: (path.name, 8 + size, entry) for name, entry in header.items()},
+        }
 
     def shape(self, name: str) -> tuple[int, ...]:
-        return tuple(self._header[name]["shape"])
+        return tuple(self._stored[name][2]["shape"])
 
     def vector(self, graph: Graph, name: str) -> str:
-        stored = self._header[name]
-        first, last = stored["data_offsets"]
-        tensor = TensorProto(name=name, data_type=_STORED[stored["dtype"]], dims=stored["shape"])
+        file, start, entry = self._stored[name]
+        first, last = entry["data_offsets"]
+        tensor = TensorProto(name=name, data_type=_STORED[entry["dtype"]], dims=entry["shape"])
         tensor.data_location = TensorProto.EXTERNAL
-        where = {"location": self._path.name, "offset": self._start + first, "length": last - first}
+        where = {"location": file, "offset": start + first, "length": last - first}
         for key, value in where.items():
             tensor.external_data.add(key=key, value=str(value))
         return graph.keep(tensor)
 
     def rows(self, graph: Graph, name: str, ids: str) -> str:
-        if name + SCALE not in self._header:
+        if name + SCALE not in self._stored:
             return graph.add("Gather", self.vector(graph, name), ids)
         stored = graph.add("Cast", graph.add("Gather", self.vector(graph, name), ids), to=TensorProto.FLOAT)
         steps = graph.add("Sub", stored, graph.constant(float(ZERO)))
@@ -120,7 +126,7 @@ class FileWeights:
         return graph.add("Reshape", values, graph.constant([0, 0, -1]))
 
     def product(self, graph: Graph, name: str, x: str) -> str:
-        if name + SCALE not in self._header:
+        if name + SCALE not in self._stored:
             return graph.add("MatMul", x, graph.add("Transpose", self.vector(graph, name), perm=[1, 0]))
         outputs, inputs = self.shape(name)
         stored, scale = self.vector(graph, name), self.vector(graph, name + SCALE)
@@ -162,6 +168,8 @@ class RerankerGraph:
         mask = self._mask(seen)
         for index in range(layers):
             first_token_only = index == layers - 1 and not self._late
+            if index and index == self._config.get(MAP_AFTER):
+                x = self._linear(f"{self._family.prefix}encoder.map", x)
             x = self._layer(f"{self._family.prefix}encoder.layer.{index}", x, mask, first_token_only)
         if self._late:
             logits = self._compare(x, query, graph.add("Mul", there, types))
