@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from finerank.job import FirstLook
+from finerank.job import FirstLook, SecondStage
 from finerank.reranker import Reranker
 from finerank.scoring.batch import Batch
 from finerank.testing import OverlapBackend, stub_reranker
@@ -84,6 +84,24 @@ def test_with_a_first_look_the_rest_is_neither_scored_nor_waited_for(start_serve
     assert result["results"] == everything["results"][:2]
     assert {event["total"] for _, event in progress} == {4}
     assert progress[-1][1]["done"] == 4
+
+
+def test_with_a_second_stage_the_best_are_reread_and_streamed_scores_are_on_its_scale(start_server) -> None:
+    def load(name: str) -> Reranker:
+        reranker = stub_reranker()
+        reranker.second_stage = SecondStage(stub_reranker().scorer, candidates=2, scale=0.5, bias=1.0, unread=-4.0)
+        return reranker
+
+    server = start_server(load)
+    body = {"query": QUERY, "documents": [f"passage number {n}" for n in range(5)] + ["how to reset"]}
+    response = server.http.post("/finerank/v1/rerank", json=body, headers={"accept": "text/event-stream"})
+    *progress, (_, result) = events_of(response)
+    logits = {row["index"]: row["logit"] for row in result["results"]}
+    told = {score["index"]: score["logit"] for _, event in progress for score in event["scores"]}
+    assert sum(logits[index] != told[index] for index in told) == 2
+    with load("") as library:
+        expected = {result.index: result.logit for result in library.rank(QUERY, body["documents"])}
+    assert logits == expected
 
 
 def test_chunked_documents_stream_once_all_their_passages_are_scored(start_server) -> None:
