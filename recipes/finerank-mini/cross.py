@@ -3,9 +3,10 @@
     python recipes/finerank-mini/cross.py ENCODER MINILM taught.jsonl RUN
 
 Every step mixes lists taught by `teach.py` with judged and written ones (`data/`). A list's loss has three parts: the
-cross-encoder alone follows the teachers (Kullback-Leibler divergence) and the answer (cross-entropy), and so does its sum
-with the first stage, which is what will rank. Weights are averaged over the last steps. State goes to RUN/state.pt every ten
-minutes; run again, the training goes on exactly there. With `--cooldown STEPS` the learning rate falls to 0 and it ends.
+cross-encoder alone follows the teachers (Kullback-Leibler divergence) and the answer (cross-entropy), and so does its
+sum with the first stage, which is what will rank. Weights are averaged over the last steps. State goes to
+RUN/state.pt every ten minutes; run again, the training goes on exactly there. With `--cooldown STEPS` the learning
+rate falls to 0 and it ends.
 """
 
 import argparse

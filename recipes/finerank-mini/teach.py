@@ -2,8 +2,8 @@
 
     python recipes/finerank-mini/teach.py lists.jsonl MINILM taught.jsonl
 
-MINILM is a folder with float32 weights. Lists are appended in a seeded order, 200 at a time; run again, it goes on where it was
-stopped.
+MINILM is a folder with float32 weights. Lists are appended in a seeded order, 200 at a time; run again, it goes on
+where it was stopped.
 """
 
 import argparse
