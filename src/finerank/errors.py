@@ -33,6 +33,8 @@ FinerankError
     └── DeadlineExceeded    its time was up before it was answered
 """
 
+from finerank.messages import Message
+
 
 class FinerankError(Exception):
     """Anything finerank raises on purpose; the message names the value and the fix."""
@@ -62,7 +64,8 @@ class MissingExtra(FinerankError, ImportError):
     """An optional dependency is not installed."""
 
     def __init__(self, what: str, extra: str) -> None:
-        super().__init__(f"{what} needs an extra that is not installed: pip install 'finerank[{extra}]'")
+        message = "{what} needs an extra that is not installed: pip install 'finerank[{extra}]'"
+        super().__init__(Message(message, "extra.missing", what=what, extra=extra))
         self.what = what
         self.extra = extra
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, cast, overload
 
 from finerank.errors import InvalidInput, ScoreError
+from finerank.messages import Message
 
 Span = tuple[int, int]
 
@@ -137,8 +138,13 @@ def rank_by_score(
     for index, logit in enumerate(logits):
         if logit is not None and not math.isfinite(logit):
             raise ScoreError(
-                f"documents[{index}]: the model answered {logit}. Load it with dtype='fp32' (half precision may "
-                "overflow); if that fails too, its weights are damaged."
+                Message(
+                    "documents[{index}]: the model answered {logit}. Load it with dtype='fp32' (half precision may "
+                    "overflow); if that fails too, its weights are damaged.",
+                    "documents.nan",
+                    index=index,
+                    logit=logit,
+                )
             )
     given = [(logit, index) for index, logit in enumerate(logits) if logit is not None]
     scored = [(index, logit, sigmoid(logit)) for logit, index in sorted(given, key=lambda one: (-one[0], one[1]))]
@@ -221,8 +227,10 @@ def check_query(query: object) -> str:
     if not isinstance(query, str):
         raise InvalidInput(f"query is {_kind(query)}; it must be a string")
     if is_blank(query):
-        found = "" if not query.strip() else f": it has only invisible characters ({_code_points(query)})"
-        raise InvalidInput(f"query is empty{found}; there is nothing to rank by")
+        if query.strip():
+            message = "query is empty: it has only invisible characters ({characters}); there is nothing to rank by"
+            raise InvalidInput(Message(message, "query.invisible", characters=_code_points(query)))
+        raise InvalidInput(Message("query is empty; there is nothing to rank by", "query.empty"))
     return query
 
 

@@ -70,6 +70,39 @@ def test_all_text_has_contrast_aa(start_visit: StartVisit, scheme: str) -> None:
     assert [row for row in seen if row[2] < 4.5] == []
 
 
+SMALLEST = """() => {
+  const sizes = {};
+  const walk = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  while (walk.nextNode()) {
+    const node = walk.currentNode.parentElement;
+    if (!walk.currentNode.data.trim() || !node.checkVisibility() || node.closest("noscript, .unseen")) continue;
+    sizes[walk.currentNode.data.trim().slice(0, 30)] = parseFloat(getComputedStyle(node).fontSize);
+  }
+  return Object.entries(sizes).filter(([, size]) => size < 12);
+}"""
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_no_text_is_smaller_than_12_pixels(start_visit: StartVisit, width: int) -> None:
+    visit = start_visit(viewport={"width": width, "height": 900}).open()
+    visit.rank()
+    visit.cards().first.locator(".toggle").click()
+    visit.page.wait_for_selector(".words li")
+    for tab, part in (("rerank", ".card"), ("compare", ".order.model .row"), ("health", ".server-charts text")):
+        visit.page.click(f"#tab-{tab}")
+        visit.page.wait_for_selector(part)
+        assert visit.page.evaluate(SMALLEST) == []
+
+
+def test_the_api_is_described_a_click_away(visit: Visit) -> None:
+    link = visit.page.get_by_role("link", name=visit.said("docs"))
+    with visit.page.expect_navigation():
+        link.click()
+    assert visit.page.url == f"{visit.url}/docs"
+    visit.page.go_back()
+    visit.page.wait_for_selector(".dot.ready")
+
+
 def test_the_language_follows_the_browser_and_a_choice_is_remembered(start_visit: StartVisit) -> None:
     visit = start_visit("zh-TW").open()
     expect(visit.page.locator("#run")).to_contain_text("重排")

@@ -94,12 +94,14 @@ def test_the_servers_sentences_are_in_the_pages_language(asking: Visit, question
 
 
 @pytest.mark.parametrize("asking", ["zh-CN"], indirect=True)
-def test_a_sentence_of_a_code_the_page_does_not_know_is_shown_as_it_is(asking: Visit) -> None:
+def test_a_sentence_of_a_code_the_page_does_not_know_is_introduced_as_the_servers(asking: Visit) -> None:
     known = {"code": "gate.hurts", "values": {"measure": "nDCG@10", "mean": "-0.1", "low": "-0.2", "high": "-0.01",
                                               "queries": "40", "script": "han"}}  # fmt: skip
     shown = "([text, code]) => import('./js/said.js').then(({said}) => said(text, code).join(''))"
-    assert asking.page.evaluate(shown, ["kept as it is", {"code": "gate.new", "values": {}}]) == "kept as it is"
-    assert asking.page.evaluate(shown, ["kept as it is", {}]) == "kept as it is"
+    introduced = "服务返回的信息（英文）：kept as it is"
+    assert asking.page.evaluate(shown, ["kept as it is", {"code": "gate.new", "values": {}}]) == introduced
+    assert asking.page.evaluate(shown, ["kept as it is", {}]) == introduced
+    assert asking.page.evaluate(shown, ["", {}]) == ""
     told = asking.page.evaluate(shown, ["reranking hurts", known])
     assert told == "重排在这里有害：nDCG@10 -0.1（-0.2 至 -0.01），40 个已评判的问题（汉字）"
 
@@ -165,6 +167,24 @@ def test_bars_are_as_wide_as_their_counts_and_appear_as_they_come(asking: Visit)
     expect(failure).to_be_hidden()
 
 
+def test_stopped_before_anything_came_it_says_so_and_the_focus_stays(asking: Visit) -> None:
+    asking.page.route("**/finerank/v1/ask", lambda route: None)
+    asking.page.fill("#question", "how?")
+    asking.page.click("#ask-run")
+    asking.page.click("#ask-stop")
+    expect(asking.page.locator("#ask-run")).to_be_focused()
+    expect(asking.page.locator("#ask > [role=status]")).to_have_text(asking.said("live.stopped"))
+    expect(asking.page.locator("#asked")).to_be_hidden()
+
+
+def test_an_answer_that_breaks_off_says_so_where_it_stands(asking: Visit) -> None:
+    reply(asking, RECALL, ("text", {"text": "Hold"}))
+    asking.page.fill("#question", "how?")
+    asking.page.click("#ask-run")
+    expect(asking.page.locator("#ask-answer .note")).to_have_text(asking.said("ask.broken"))
+    expect(asking.page.locator("#ask .waiting")).to_have_count(0)
+
+
 def test_a_generated_answer_names_its_generator_and_notes_stand_out(asking: Visit) -> None:
     passage = {"id": "a", "text": "Hold it.", "metadata": {"source": "a.md"}, "rank": 1, "recall_rank": 1, "score": 0.9,
                "logit": 2.0, "merged": []}  # fmt: skip
@@ -177,7 +197,8 @@ def test_a_generated_answer_names_its_generator_and_notes_stand_out(asking: Visi
     expect(asking.page.locator(".answer")).to_have_text(text)
     expect(asking.page.locator(".cite")).to_have_text(["[1]"])
     expect(asking.page.locator(".made-how")).to_have_text(asking.said("ask.kind.generated", name="qwen"))
-    expect(asking.page.locator("#ask-answer .note")).to_have_text("it broke off")
+    lead_in = "服务返回的信息（英文）：" if asking.said("tab.ask") == "提问" else ""
+    expect(asking.page.locator("#ask-answer .note")).to_have_text(f"{lead_in}it broke off")
     asking.page.locator(".cite").focus()
     expect(asking.page.locator("#ask-source-1")).to_contain_text(asking.said("passage.page", page="3"))
     expect(asking.page.locator("#ask-source-1")).to_contain_text(asking.said("passage.offsets", start=10, end=18))

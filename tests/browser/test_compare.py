@@ -1,6 +1,6 @@
 """The Compare tab: several orders of the same candidates, and the lines between them."""
 
-from playwright.sync_api import expect
+from playwright.sync_api import Route, expect
 
 from .conftest import CANDIDATES, Visit
 
@@ -40,6 +40,39 @@ def test_a_second_model_beside_the_first(visit: Visit) -> None:
     orders = [columns.nth(n).locator(".candidate").all_inner_texts() for n in (2, 3)]
     assert orders[0] == orders[1][::-1]
     expect(visit.page.locator(".lines")).to_have_count(3)
+
+
+def test_no_model_is_offered_twice(visit: Visit) -> None:
+    def offered(which: str) -> list[str]:
+        return [value for value in visit.page.locator(f"#compare-{which} option").all_inner_texts() if value]
+
+    def twice(route: Route) -> None:
+        info = route.fetch().json()
+        route.fulfill(json={**info, "models": [*info["models"], info["models"][0]]})
+
+    visit.page.route("**/finerank/v1/info", twice)
+    visit.page.reload()
+    visit.page.wait_for_selector(".dot.ready")
+    visit.rank()
+    assert visit.page.locator("#model option").all_inner_texts() == ["stub", "backwards"]
+    visit.page.click("#tab-compare")
+    expect(visit.page.locator(".order")).to_have_count(3)
+    none = visit.said("compare.none")
+    assert (offered("first"), offered("second")) == (["stub", "backwards"], [none, "backwards"])
+    visit.page.locator("#compare-second").select_option("backwards")
+    expect(visit.page.locator(".order")).to_have_count(4)
+    visit.page.locator("#compare-first").select_option("backwards")
+    expect(visit.page.locator("#compare-second")).to_have_value("stub")
+    expect(visit.page.locator("#compare-first")).to_be_focused()
+    assert offered("second") == [none, "stub"]
+    expect(visit.page.locator(".order h3").nth(3)).to_have_text("stub")
+
+
+def test_the_lines_have_a_legend(visit: Visit) -> None:
+    visit.rank()
+    visit.page.click("#tab-compare")
+    expected = [visit.said(f"compare.{way}") for way in ("up", "down", "same")]
+    expect(visit.page.locator("#compare .legend li")).to_have_text(expected)
 
 
 def test_one_candidate_is_followed_through_all_orders(visit: Visit) -> None:

@@ -1,6 +1,7 @@
 """What goes wrong is said where it concerns someone, with what to do; and nothing is lost."""
 
 import json
+import re
 
 import pytest
 from playwright.sync_api import Route, expect
@@ -178,6 +179,78 @@ def test_a_key_that_expires_is_asked_for_again_and_the_ranking_goes_on(visit: Vi
     visit.page.locator("#key").press("Enter")
     visit.ranked()
     kept(visit)
+
+
+DETAIL = """async ([path, body]) => {
+  const {post, get} = await import('./js/api.js');
+  const {explainProblem} = await import('./js/problem.js');
+  try {
+    await (body ? post(path, body) : get(path));
+  } catch (problem) {
+    return explainProblem(problem).detail;
+  }
+}"""
+REFUSED = [
+    ("finerank/v1/rerank", {"query": " ", "documents": ["a"]}),
+    ("finerank/v1/rerank", {"query": 7, "documents": ["a"]}),
+    ("finerank/v1/rerank", {"query": "q", "documents": ["a", 7]}),
+    ("finerank/v1/rerank", {"query": "q", "documents": ["a"], "top_n": 0}),
+    ("finerank/v1/rerank", {"query": "q", "documents": ["a"] * 2001}),
+    ("finerank/v1/rerank", {"query": "q", "documents": ["a"], "model": "other"}),
+    ("finerank/v1/explain", {"query": "q"}),
+    ("finerank/v1/ask", {"question": "q"}),
+    ("finerank/v1/health/ranking/baseline", {"tag": "nobody"}),
+    ("finerank/v1/nothing", {"query": "q"}),
+    ("finerank/v1/rerank", None),
+]
+
+
+@pytest.mark.parametrize(("path", "body"), REFUSED)
+def test_what_the_server_refuses_is_said_in_the_pages_language(
+    start_visit: StartVisit, path: str, body: dict | None
+) -> None:
+    chinese = start_visit("zh-CN").open()
+    chinese.expected = ("status of 4",)
+    told = chinese.page.evaluate(DETAIL, [path, body])
+    assert re.search(r"[\u4e00-\u9fff]", told)
+    assert "服务返回的信息" not in told
+    assert re.findall(r"[a-z]+ [a-z]+ [a-z]+", told) == []  # names of fields and settings, but no English prose
+
+
+def test_a_message_without_a_code_is_introduced_in_chinese(visit: Visit) -> None:
+    fail(visit, 500, problem("failed", "the GPU fell off"))
+    visit.fill()
+    visit.page.click("#run")
+    lead_in = "服务返回的信息（英文）：" if visit.said("run") == "重排" else ""
+    expect(visit.page.locator("#failure p").nth(1)).to_have_text(f"{lead_in}the GPU fell off")
+
+
+def test_the_dot_turns_red_as_soon_as_a_request_finds_no_server(visit: Visit) -> None:
+    visit.expected = ("ERR_CONNECTION_REFUSED",)
+    visit.page.route("**/finerank/v1/**", lambda route: route.abort("connectionrefused"))
+    visit.fill()
+    visit.page.click("#run")
+    expect(visit.page.locator(".dot.failed")).to_be_visible()
+    expect(visit.page.locator(".dot.ready")).to_have_count(0)
+    expect(visit.page.locator("#server")).to_have_text(visit.said("problem.offline"))
+
+
+def test_the_server_is_asked_every_few_seconds_and_the_dot_follows(start_visit: StartVisit) -> None:
+    visit = start_visit(timezone_id="Asia/Tokyo")  # a context of its own: the clock is the context's
+    visit.expected = ("ERR_CONNECTION_REFUSED", "503")
+    visit.page.clock.install()
+    visit.open()
+    visit.page.route("**/finerank/v1/info", lambda route: route.abort("connectionrefused"))
+    visit.page.clock.run_for(5_100)
+    expect(visit.page.locator(".dot.failed")).to_be_visible()
+    visit.page.unroute("**/finerank/v1/info")
+    body = problem("unavailable", "the server is shutting down")
+    visit.page.route("**/finerank/v1/info", lambda route: route.fulfill(status=503, json=body))
+    visit.page.clock.run_for(3_100)
+    expect(visit.page.locator("#server")).to_have_text(visit.said("problem.unavailable"))
+    visit.page.unroute("**/finerank/v1/info")
+    visit.page.clock.run_for(3_100)
+    expect(visit.page.locator(".dot.ready")).to_be_visible()
 
 
 def test_a_server_that_is_away_is_said_and_found_again(visit: Visit) -> None:

@@ -92,6 +92,27 @@ def test_the_servers_figures_are_charts_with_labels(health: Visit) -> None:
         assert label.startswith(title)
 
 
+def test_every_chart_has_a_legend_and_every_line_its_label(health: Visit) -> None:
+    charts = health.page.locator("#health figure")
+    expect(charts).to_have_count(len(FIGURES) + 6)
+    for chart in charts.all():
+        legend = chart.locator(".legend li")
+        lines = chart.locator("svg .line")
+        banded = chart.locator("svg .healthy").count()
+        if lines.count():
+            assert legend.count() == lines.count() + banded
+        assert all(text.strip() for text in legend.all_inner_texts())
+    latency = health.page.locator(".server-charts figure").nth(1)
+    expect(latency.locator(".legend li")).to_have_text(["p50", "p95"])
+    label = latency.locator("svg").get_attribute("aria-label")
+    assert "p50" in label
+    assert "p95" in label
+    first = health.page.locator(".health-figure").first
+    title = health.said(f"figure.{FIGURES[0]}.title")
+    assert first.locator("svg").get_attribute("aria-label").startswith(title)
+    expect(first.locator(".legend .area")).to_have_text(health.said("chart.healthy"))
+
+
 def test_pointing_at_a_chart_says_the_value_there(health: Visit) -> None:
     chart = health.page.locator(".server-charts figure").first
     chart.locator("svg").hover()

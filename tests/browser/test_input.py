@@ -2,9 +2,11 @@
 
 import json
 from pathlib import Path
+from urllib.parse import unquote
 
+import docx
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from .conftest import Visit
 
@@ -116,6 +118,108 @@ def test_a_pdf_is_read_by_the_server(visit: Visit) -> None:
     visit.page.fill("#query", "reset")
     visit.page.click("#run")
     visit.ranked()
+
+
+@pytest.mark.parametrize("name", ["手册.docx", "page.html"])
+def test_documents_are_read_by_the_server(visit: Visit, tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    if name.endswith(".docx"):
+        document = docx.Document()
+        document.add_paragraph("Hold the reset button.")
+        document.save(str(path))
+    else:
+        path.write_text("<html><body><p>Hold the reset button.</p><script>not this</script></body></html>")
+    visit.page.set_input_files("#files", path)
+    expect(visit.page.locator("#candidates")).to_have_value("Hold the reset button.")
+    (sent,) = visit.sent("/finerank/v1/text")
+    assert unquote(sent.headers["x-filename"]) == name
+
+
+BINARY = {
+    "photo.png": b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + bytes(range(256)),
+    "photo.txt": b"\xff\xd8\xff\xe0\0\x10JFIF\0" + bytes(range(256)),
+    "archive": b"PK\x03\x04\x14\0\0\0" + bytes(range(256)),
+    "paper.md": b"%PDF-1.7\n1 0 obj\n",
+    "letter.rtf": b"{\\rtf1\\ansi Dear all}",
+    "noise.csv": bytes(range(1, 9)) * 20,
+    "old.doc": b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(512),
+}
+
+
+@pytest.mark.parametrize("name", BINARY)
+def test_a_file_that_is_not_text_is_refused_by_name(visit: Visit, tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(BINARY[name])
+    visit.page.fill("#candidates", "already here")
+    visit.page.set_input_files("#files", tmp_path / name)
+    problem = visit.page.locator("#candidates-problem")
+    expect(problem).to_contain_text(name)
+    expect(problem).to_contain_text(visit.said("problem.binary", kinds="|").split("|")[0])
+    expect(problem).to_contain_text(".pdf")
+    expect(visit.page.locator("#candidates")).to_have_value("already here")
+    expect(visit.page.locator("#candidates-note")).to_be_empty()
+
+
+def test_a_file_larger_than_the_server_takes_is_refused_before_it_is_read(visit: Visit, tmp_path: Path) -> None:
+    def lower(route: Route) -> None:
+        info = route.fetch().json()
+        route.fulfill(json={**info, "limits": {**info["limits"], "max_body_bytes": 10}})
+
+    visit.page.route("**/finerank/v1/info", lower)
+    visit.page.reload()
+    visit.page.wait_for_selector(".dot.ready")
+    (tmp_path / "long.txt").write_text("more than ten bytes")
+    visit.page.set_input_files("#files", tmp_path / "long.txt")
+    why = visit.said("problem.large-file", megabytes="0")
+    expect(visit.page.locator("#candidates-problem")).to_have_text(visit.said("problem.file", name="long.txt", why=why))
+
+
+PASTE = """types => {
+  const clipboardData = new DataTransfer();
+  for (const type of types) {
+    if (type === "text/plain") clipboardData.setData(type, "a cell");
+    else clipboardData.items.add(new File([new Uint8Array([0x89, 0x50, 0, 0])], "image.png", {type}));
+  }
+  const event = new ClipboardEvent("paste", {clipboardData, bubbles: true, cancelable: true});
+  document.getElementById("candidates").dispatchEvent(event);
+  return event.defaultPrevented;
+}"""
+
+
+def test_a_pasted_picture_is_refused_but_not_the_text_beside_one(visit: Visit) -> None:
+    assert not visit.page.evaluate(PASTE, ["text/plain", "image/png"])  # as spreadsheets put it on the clipboard
+    expect(visit.page.locator("#candidates-problem")).to_be_empty()
+    assert visit.page.evaluate(PASTE, ["image/png"])
+    expect(visit.page.locator("#candidates-problem")).to_contain_text("image.png")
+
+
+@pytest.mark.parametrize(
+    ("text", "encoding", "guessed"),
+    [
+        ("重置密码，请按住按钮。", "utf-8", ""),
+        ("重置密码，请按住按钮。", "gb18030", ""),
+        ("重置密码", "utf-16", ""),
+        ("données privées, thé à volonté", "windows-1252", "windows-1252"),
+        ("Größe ändern", "windows-1252", "windows-1252"),
+    ],
+)
+def test_the_encoding_of_a_file_is_told_or_said_to_be_a_guess(
+    page_of_modules: Page, text: str, encoding: str, guessed: str
+) -> None:
+    script = """bytes => import('./js/input.js').then(({decodeText}) => {
+      const read = decodeText(new Uint8Array(bytes).buffer);
+      return [read.text, read.guessed];
+    })"""
+    assert page_of_modules.evaluate(script, list(text.encode(encoding))) == [text, guessed]
+
+
+def test_names_of_many_files_are_counted_and_those_that_failed_are_not_among_them(visit: Visit, tmp_path: Path) -> None:
+    paths = [tmp_path / f"{n}.txt" for n in range(6)]
+    for path in paths:
+        path.write_text("one line")
+    paths[0].write_bytes(b"\0")
+    visit.page.set_input_files("#files", paths)
+    names = visit.said("added.more", names="1.txt, 2.txt, 3.txt", n=2)
+    expect(visit.page.locator("#candidates-note")).to_have_text(visit.said("added", n=5, name=names))
 
 
 def test_files_are_dropped_anywhere_and_added_to_what_is_there(visit: Visit) -> None:

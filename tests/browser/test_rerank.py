@@ -6,11 +6,10 @@ import json
 import math
 import re
 
+import pytest
 from playwright.sync_api import Locator, Page, Route, expect
 
 from .conftest import CANDIDATES, QUERY, Site, StartVisit, Visit
-
-LANGUAGES = ["ar", "de", "en", "es", "fr", "ja", "ko", "pt", "ru", "th", "vi", "zh"]
 
 
 def colour(page: Page, name: str) -> str:
@@ -122,8 +121,22 @@ def test_the_deciding_sentence_is_highlighted_and_shared_words_are_marked(visit:
     assert card.locator(".text").inner_text() == text
 
 
+@pytest.mark.parametrize(
+    "text",
+    ["How do I reset the admin password?", "  reset the admin password  ", "重置密码 reset", "reset", "# reset\n"],
+)
+def test_a_text_of_one_sentence_is_not_highlighted_all_over(english: Visit, text: str) -> None:
+    english.rank(candidates=json.dumps([text, "The lamp is green. It is dark."]))
+    card = english.cards().first
+    expect(card.locator("mark.shared").first).to_be_visible()
+    card.locator(".toggle").click()
+    expect(card.locator(".words li").first).to_be_visible()
+    expect(card.locator("mark.deciding, mark.best, .deciding")).to_have_count(0)
+    expect(card.locator("h3").nth(1)).to_have_text(english.said("explain.words.single"))
+
+
 def test_explanations_are_asked_for_one_at_a_time_the_first_five_first_and_then_those_in_view(visit: Visit) -> None:
-    candidates = [f"{QUERY} {'more ' * n}" for n in range(60)]
+    candidates = [f"{QUERY}. And {'more ' * n}" for n in range(60)]
     at_once: list[int] = []
     waiting = 0
 
@@ -169,7 +182,7 @@ def test_a_new_ranking_cancels_what_the_old_one_still_asked(english: Visit, site
 def test_text_is_shown_as_text(visit: Visit) -> None:
     hostile = '<script>window.hacked = 1</script><img src=x onerror="window.hacked = 1"> reset &amp; <b>bold</b>'
     visit.rank(query=f"{hostile} reset", candidates=[hostile, "plain"])
-    expect(visit.cards().first.locator("mark.deciding").first).to_be_attached()
+    expect(visit.cards().first.locator("mark.shared").first).to_be_attached()
     visit.cards().first.locator(".toggle").click()
     expect(visit.page.locator(".words li").first).to_be_visible()
     assert visit.cards().first.locator(".text").inner_text() == hostile
@@ -228,6 +241,19 @@ def test_the_servers_own_threshold_is_a_preset(english: Visit) -> None:
     english.page.reload()
     english.page.get_by_role("button", name=english.said("preset.own")).click()
     expect(english.page.locator("#threshold-value")).to_have_text("0.43")
+
+
+def test_no_threshold_is_offered_twice(english: Visit) -> None:
+    def set_one(route: Route) -> None:
+        info = route.fetch().json()
+        info["models"][0]["threshold"] = 0.75
+        route.fulfill(json=info)
+
+    english.page.route("**/finerank/v1/info", set_one)
+    english.page.reload()
+    english.page.get_by_role("button", name=english.said("preset.own")).wait_for()
+    values = english.page.locator("#presets .value").all_inner_texts()
+    assert sorted(values) == sorted({*values})
 
 
 def test_the_threshold_outlives_a_reload(english: Visit) -> None:
@@ -294,48 +320,6 @@ def test_the_strip_says_what_the_ranking_took(visit: Visit) -> None:
     }
     assert cells[visit.said("strip.cached")] == visit.said("strip.cached.value", cached=0, n=len(CANDIDATES))
     assert re.fullmatch(r"[\d,.]+ m?s", cells[visit.said("strip.time")])
-
-
-def test_a_keyword_trap_of_every_language_can_be_clicked(visit: Visit) -> None:
-    page = visit.page
-    box = page.locator("#empty")
-    expect(box.locator(".languages button")).to_have_count(12)
-    assert sorted(box.locator(".languages button").evaluate_all("b => b.map(n => n.lang)")) == LANGUAGES
-    own = "zh" if visit.said("run") == "重排" else "en"
-    expect(box.locator(f"button[lang={own}][aria-pressed]")).to_have_attribute("aria-pressed", "true")
-    box.locator(".trap").first.click()
-    visit.ranked()
-    for language in LANGUAGES:
-        if not page.locator("#examples-side").is_visible():
-            page.locator("#examples summary").click()
-        page.locator(f"#examples-side .languages button[lang={language}]").click()
-        trap = page.locator("#examples-side .trap").nth(1)
-        query = trap.locator("[dir]").inner_text()
-        with page.expect_response("**/finerank/v1/rerank"):
-            trap.click()
-        visit.ranked()
-        expect(page.locator("#query")).to_have_value(query)
-        expect(page.locator(".tag.answer")).to_have_text(visit.said("card.answer"))
-
-
-def test_an_example_does_not_lose_the_text_it_replaces(visit: Visit) -> None:
-    visit.fill("my own query", "my own passage")
-    visit.page.locator("#empty .trap").first.click()
-    visit.ranked()
-    visit.button("undo").click()
-    expect(visit.page.locator("#query")).to_have_value("my own query")
-    expect(visit.page.locator("#candidates")).to_have_value("my own passage")
-
-
-def test_text_outlives_a_reload_but_not_the_tab(visit: Visit) -> None:
-    visit.fill("private query", "private passage")
-    visit.page.reload()
-    expect(visit.page.locator("#query")).to_have_value("private query")
-    expect(visit.page.locator("#candidates")).to_have_value("private passage")
-    assert "private" not in visit.page.evaluate("JSON.stringify({...localStorage})")
-    other = visit.context.new_page()
-    other.goto(visit.url)
-    expect(other.locator("#query")).to_have_value("")
 
 
 def test_a_cut_candidate_is_marked_and_can_be_scored_in_passages(visit: Visit) -> None:

@@ -153,14 +153,51 @@ def test_the_text_of_a_pdf(server) -> None:
     assert " ".join(answer.json()["passages"]) == "Hold the reset button for ten seconds. Keep the router dry."
     wrong = server.http.post("/finerank/v1/text", content=b"hello", headers={"x-filename": "a.pdf"})
     assert (wrong.status_code, wrong.json()["error"]["kind"]) == (422, "invalid")
-    other = server.http.post("/finerank/v1/text", content=b"hello", headers={"x-filename": "%E6%96%87.docx"})
-    assert "文.docx" in other.json()["error"]["message"]
+    other = server.http.post("/finerank/v1/text", content=b"hello", headers={"x-filename": "%E6%96%87.png"})
+    assert other.json()["error"]["code"] == "file.kind"
+    assert other.json()["error"]["values"]["name"] == "文.png"
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.html", b"<p>Hold the button.</p><script>no</script>"),
+        ("a.csv", b"id,text\n1,Hold the button.\n"),
+        ("a.jsonl", b'{"text": "Hold the button."}\n'),
+        ("a.eml", b"Subject: Router\n\nHold the button.\n"),
+    ],
+)
+def test_the_text_of_other_files(server, name, content) -> None:
+    answer = server.http.post("/finerank/v1/text", content=content, headers={"x-filename": name}).json()
+    assert "Hold the button." in " ".join(answer["passages"])
+    assert answer["notes"] == []
+
+
+def test_what_a_file_loses_is_noted(server) -> None:
+    content = b'{"text": "Hold the button."}\n{"text": \n'
+    answer = server.http.post("/finerank/v1/text", content=content, headers={"x-filename": "a.jsonl"}).json()
+    assert answer["passages"] == ["Hold the button."]
+    (note,) = answer["notes"]
+    assert "line 2" in note["message"]
+    assert "/" not in note["message"]
+
+
+def test_an_error_has_a_code_and_values(server) -> None:
+    body = {"query": "q", "documents": ["a", 7]}
+    error = server.http.post("/finerank/v1/rerank", json=body).json()["error"]
+    assert (error["code"], error["values"]["field"], error["values"]["kind"]) == ("body.kind", "documents[1]", "7")
+    body = {"query": "q", "documents": ["a"] * 2001}
+    error = server.http.post("/finerank/v1/rerank", json=body).json()["error"]
+    assert (error["code"], error["values"]) == ("documents.count", {"count": 2001, "limit": 2000})
+    error = server.http.get("/finerank/v1/nothing").json()["error"]
+    assert error["code"] in ("http.no-path", "http.nearest-path")
 
 
 def test_info_examples_and_other_servers_lists(server) -> None:
     info = server.http.get("/finerank/v1/info").json()
     assert info["models"][0]["state"] == "ready"
     assert info["limits"]["max_documents"] == 2000
+    assert {".pdf", ".docx", ".html"} <= set(info["reads"])
     examples = server.http.get("/finerank/v1/examples").json()["examples"]
     assert {example["lang"] for example in examples} >= {"zh", "en", "ar"}
     assert server.http.get("/info").json()["max_client_batch_size"] == 2000

@@ -191,6 +191,10 @@ def test_failing_open_gives_the_callers_order_back_and_says_so(start_server, gat
     assert [row["index"] for row in answer.json()["results"]] == [0, 1]
     assert {row["score"] for row in answer.json()["results"]} == {0.0}
     assert "order given" in answer.json()["degraded"]
+    code = answer.json()["degraded_code"]
+    assert code["code"] == "degraded.own-order"
+    why = code["values"]["why"]
+    assert why == "the GPU fell off the bus" if fault == "failed" else why["code"] == "server.late"
     cohere = server.http.post("/v2/rerank", json={"model": "m", **BODY})
     assert [row["index"] for row in cohere.json()["results"]] == [0, 1, 2]
     assert "order given" in cohere.headers["x-finerank-degraded"]

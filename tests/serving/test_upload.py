@@ -17,7 +17,7 @@ QUICK = Limits(timeout_s=1.0, memory_mb=256)
 
 def test_passages_and_the_pages_without_text(tmp_path: Path):
     content = write_pdf(tmp_path / "a.pdf", ["Hold the button.", "", "Keep it dry."], scans=[1]).read_bytes()
-    found = asyncio.run(Uploads(10**6).read_pdf(content))
+    found = asyncio.run(Uploads(10**6).read("a.pdf", content))
     assert " ".join(map(str, found["passages"])) == "Hold the button. Keep it dry."
     assert found["unread_pages"] == [2]
 
@@ -42,8 +42,8 @@ def test_a_crafted_pdf_is_refused_and_the_loop_stays_free(tmp_path: Path, limits
         uploads = Uploads(10**6, limits)
         beating = asyncio.create_task(beat())
         with pytest.raises(InvalidInput, match=f"the body: not readable as PDF .*{complaint}"):
-            await uploads.read_pdf(content)
-        assert (await uploads.read_pdf(sound))["passages"] == ["Hold the button."]
+            await uploads.read("a.pdf", content)
+        assert (await uploads.read("b.pdf", sound))["passages"] == ["Hold the button."]
         beating.cancel()
 
     asyncio.run(main())
@@ -53,13 +53,13 @@ def test_a_crafted_pdf_is_refused_and_the_loop_stays_free(tmp_path: Path, limits
 @pytest.mark.parametrize("content", [b"hello", b"%PDF-1.4 nothing more", b""])
 def test_what_is_no_pdf_is_refused(content: bytes):
     with pytest.raises(InvalidInput, match=r"the body: not readable as PDF \(.*\)$"):
-        asyncio.run(Uploads(10**6).read_pdf(content))
+        asyncio.run(Uploads(10**6).read("a.pdf", content))
 
 
 def test_a_pdf_with_too_much_text_is_refused(tmp_path: Path):
     content = write_pdf(tmp_path / "a.pdf", ["Hold the button for ten seconds.\nThen wait."] * 20).read_bytes()
     with pytest.raises(RequestTooLarge, match="over 500 bytes"):
-        asyncio.run(Uploads(500).read_pdf(content))
+        asyncio.run(Uploads(500).read("a.pdf", content))
 
 
 def test_a_caller_that_leaves_frees_its_process_only_once_the_child_is_done(
@@ -71,11 +71,11 @@ def test_a_caller_that_leaves_frees_its_process_only_once_the_child_is_done(
 
     async def main() -> None:
         uploads = Uploads(10**6, QUICK)
-        first = asyncio.create_task(uploads.read_pdf(content))
+        first = asyncio.create_task(uploads.read("a.pdf", content))
         await asyncio.sleep(0.1)
         first.cancel()
         with pytest.raises(TimeoutError):
-            await asyncio.wait_for(uploads.read_pdf(sound), 0.2)
-        assert (await uploads.read_pdf(sound))["passages"] == ["Hold the button."]
+            await asyncio.wait_for(uploads.read("b.pdf", sound), 0.2)
+        assert (await uploads.read("b.pdf", sound))["passages"] == ["Hold the button."]
 
     asyncio.run(main())

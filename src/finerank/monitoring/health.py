@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from finerank.errors import InvalidInput, InvalidSetting
+from finerank.messages import Message
 from finerank.monitoring.figures import (
     NO_BOUNDS,
     Bounds,
@@ -175,8 +176,13 @@ class HealthWindow:
         if (model, tag) not in found:
             named = ", ".join(f"{what}={name!r}" for what, name in (("model", model), ("tag", tag)) if name)
             raise InvalidInput(
-                f"{named or 'all models'}: {int(sums[model, tag][0])} requests in the window; a baseline needs "
-                f"{self._min_requests}. Wait for more."
+                Message(
+                    "{model}: {count} requests in the window; a baseline needs {least}. Wait for more.",
+                    "baseline.requests",
+                    model=named or "all models",
+                    count=int(sums[model, tag][0]),
+                    least=self._min_requests,
+                )
             )
         with self._lock:
             for scope, row in found.items():

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from finerank.errors import CacheError, EndpointError, FinerankError, InvalidInput
+from finerank.messages import Message
 from finerank.rag.answer_cache import AnswerCache
 from finerank.rag.citations import cited
 from finerank.rag.extract import extract, extract_text
@@ -119,7 +120,7 @@ class Pipeline:
 
     def _search(self, question: str, where: Filter | None) -> Steps[Event, None, Search]:
         if is_blank(question):
-            raise InvalidInput("the question is empty; there is nothing to answer")
+            raise InvalidInput(Message("the question is empty; there is nothing to answer", "question.empty"))
         settings, stages, notes = self.settings, _Stages(), list[str]()
         query = question
         if settings.rewrite != "off":

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-from finerank.rag.said import said_json
+from finerank.messages import Message, message_json
 from finerank.ranking import Document, Ranking
 
 Order = Literal["rerank", "blend", "keep"]
@@ -131,16 +131,17 @@ def search_json(search: Search) -> dict[str, Any]:
     return {
         "question": search.question,
         "query": search.query,
-        "decision": {"order": search.decision.order, "why": search.decision.why, **said_json(search.decision.why)},
+        "decision": {"order": search.decision.order, "why": search.decision.why, **message_json(search.decision.why)},
         "stages": [asdict(stage) for stage in search.stages],
         "passages": [passage_json(passage) for passage in search.passages],
         "reranked": [passage_json(passage) for passage in search.reranked],
         "dropped": [
-            {"reason": drop.reason, **said_json(drop.reason), **passage_json(drop.passage)} for drop in search.dropped
+            {"reason": drop.reason, **message_json(drop.reason), **passage_json(drop.passage)}
+            for drop in search.dropped
         ],
         "recalled": [{"id": result.document.id, "score": result.score} for result in search.recalled],
         "notes": list(search.notes),
-        "note_codes": [said_json(note) for note in search.notes],
+        "note_codes": [message_json(note) for note in search.notes],
     }
 
 
@@ -154,7 +155,7 @@ def answer_json(answer: Answer) -> dict[str, Any]:
         "citations": [asdict(each) for each in answer.citations],
         "passages": [passage_json(passage) for passage in answer.passages],
         "notes": list(answer.notes),
-        "note_codes": [said_json(note) for note in answer.notes],
+        "note_codes": [message_json(note) for note in answer.notes],
         "seconds": round(answer.seconds, 6),
         "cached": answer.cached,
         **({"search": search_json(answer.search)} if answer.search else {}),
@@ -170,7 +171,7 @@ def answer_from_json(fields: Mapping[str, Any]) -> Answer:
         fields["generator"],
         tuple(Citation(**each) for each in fields["citations"]),
         tuple(_passage(each) for each in fields["passages"]),
-        tuple(fields["notes"]),
+        tuple(map(_note, fields["notes"], fields.get("note_codes") or [{}] * len(fields["notes"]))),
         fields["seconds"],
         fields["cached"],
     )
@@ -198,3 +199,7 @@ def _passage(fields: Mapping[str, Any]) -> FoundPassage:
         fields["logit"],
         tuple(Document("", id_) for id_ in fields["merged"]),
     )
+
+
+def _note(text: str, how: Mapping[str, Any]) -> str:
+    return Message.restore(text, how["code"], how["values"]) if how.get("code") else text

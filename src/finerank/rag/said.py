@@ -4,7 +4,9 @@ Knows only English. A `Said` is a sentence like any other: print it, log it, com
 """
 
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Self
+
+from finerank.messages import Message, message_of
 
 SENTENCES: Mapping[str, str] = {
     "gate.setting": "the setting gate={gate}",
@@ -37,7 +39,7 @@ SENTENCES: Mapping[str, str] = {
 """By code."""
 
 
-class Said(str):
+class Said(Message):
     """A sentence with its `code` and `values`, as they stand in it.
 
     >>> said = Said.of("drop.score", score="0.120", threshold="0.3")
@@ -45,20 +47,15 @@ class Said(str):
     its score 0.120 is below 0.3 drop.score
     """
 
-    __slots__ = ("code", "values")
-    code: str
-    values: Mapping[str, str]
+    __slots__ = ()
 
     @classmethod
     def of(cls, code: str, **values: object) -> Self:
-        shown = {name: str(value) for name, value in values.items()}
-        sentence = cls(SENTENCES[code].format(**shown))
-        sentence.code, sentence.values = code, shown
-        return sentence
+        return cls(SENTENCES[code], code, **{name: _shown(value) for name, value in values.items()})
 
 
-def said_json(sentence: str) -> dict[str, Any]:
-    """The code and the values of a sentence; an empty code for one that has none."""
-    if isinstance(sentence, Said):
-        return {"code": sentence.code, "values": dict(sentence.values)}
-    return {"code": "", "values": {}}
+def _shown(value: object) -> str:
+    """As it stands in the sentence; the message of an exception keeps its own code."""
+    if isinstance(value, BaseException):
+        return message_of(value)
+    return value if isinstance(value, Message) else str(value)

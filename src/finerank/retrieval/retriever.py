@@ -7,6 +7,7 @@ from typing import Literal, Protocol, get_args
 import numpy as np
 
 from finerank.errors import EndpointError, InvalidInput, InvalidSetting, StoreError
+from finerank.messages import Message
 from finerank.ranking import RankedDocument, Ranking, Usage, is_blank
 from finerank.retrieval.embed import Embedder
 from finerank.retrieval.fuse import convex_fusion
@@ -47,7 +48,7 @@ class StoreRetriever:
         An embedding endpoint that fails leaves the words, and the ranking is marked degraded.
         """
         if is_blank(query):
-            raise InvalidInput("the question is empty; there is nothing to search for")
+            raise InvalidInput(Message("the question is empty; there is nothing to search for", "question.empty"))
         start = time.perf_counter()
         vectors: list[Found] = []
         words: list[Found] = []
@@ -59,7 +60,7 @@ class StoreRetriever:
             except EndpointError as error:
                 if self.mode == "vector":
                     raise
-                degraded = f"searched by words alone: {error}"
+                degraded = Message("searched by words alone: {why}", "degraded.words-only", why=error)
             seconds["vector"] = time.perf_counter() - start
         if self.mode != "vector":
             begun = time.perf_counter()

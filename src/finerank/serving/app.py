@@ -17,6 +17,7 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from finerank.errors import Unavailable
+from finerank.messages import Message, message_json
 from finerank.monitoring.monitor import Monitor
 from finerank.paths import cache_dir
 from finerank.serving.dialects import ROUTES
@@ -106,7 +107,11 @@ class Application:
     def give_up(self) -> None:
         """Answer those inside that the server has shut down."""
         logger.warning("requests given up", extra={"requests": self.gate.inside})
-        self.models.abort(Unavailable("the server has shut down; send the request to another", retry_after_s=5))
+        self.models.abort(
+            Unavailable(
+                Message("the server has shut down; send the request to another", "server.closed"), retry_after_s=5
+            )
+        )
 
     def _open_store(self, rag: RagSettings | None) -> "AskApi | None":
         if self.settings.store is None:
@@ -208,14 +213,19 @@ async def _http_error(request: Request, error: Exception) -> Response:
     if not isinstance(error, HTTPException):
         raise error
     kind = "not_found" if error.status_code == 404 else "invalid"
-    message = f"{request.method} {given_path(request.scope)}: {error.detail}; {_advice(request, error)}"
+    message = _http_message(request, error)
     exchange_of(request.scope).log["reason"] = error.detail
-    fields = {"kind": kind, "message": message, "field": None, "retry_after_s": None}
+    fields = {"kind": kind, "message": message, "field": None, "retry_after_s": None, **message_json(message)}
     return JSONResponse({"error": fields, "message": message, "detail": message}, error.status_code, error.headers)
 
 
-def _advice(request: Request, error: HTTPException) -> str:
+def _http_message(request: Request, error: HTTPException) -> Message:
+    what = {"method": request.method, "path": given_path(request.scope), "detail": error.detail}
     if error.status_code == 405:
-        return f"it takes {(error.headers or {}).get('Allow', 'other methods')}"
+        allowed = (error.headers or {}).get("Allow", "other methods")
+        return Message("{method} {path}: {detail}; it takes {allowed}", "http.method", **what, allowed=allowed)
     near = nearest_path(request.scope["path"], request.method, request.app.routes)
-    return f"did you mean {near}? /docs lists every path" if near else "/docs lists every path"
+    if near:
+        message = "{method} {path}: {detail}; did you mean {near}? /docs lists every path"
+        return Message(message, "http.nearest-path", **what, near=near)
+    return Message("{method} {path}: {detail}; /docs lists every path", "http.no-path", **what)

@@ -13,6 +13,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from finerank.errors import DeadlineExceeded, FinerankError, InvalidSetting
+from finerank.messages import Message
 from finerank.rag.open import open_pipeline
 from finerank.rag.pipeline import Event as Step
 from finerank.rag.pipeline import Pipeline
@@ -133,7 +134,9 @@ class AskApi:
                 yield event
         except Exception as error:  # noqa: BLE001 - the stream has begun: the error is its last event
             if isinstance(error, TimeoutError):
-                error = DeadlineExceeded("the answer took too long; ask again, or raise timeout_s")
+                error = DeadlineExceeded(
+                    Message("the answer took too long; ask again, or raise timeout_s", "server.ask-late")
+                )
             told = problem(self._service, error)
             exchange.log["reason"] = reason_of(error, told)
             yield "error", native.render_error(told)[1]

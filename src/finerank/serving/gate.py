@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from finerank.errors import Overloaded, Unavailable
+from finerank.messages import Message
 
 BODIES = 8
 """Bodies of the largest size that may be held at once: what bounds the memory that waiting requests take."""
@@ -39,10 +40,18 @@ class Gate:
 
     def _check_room(self) -> None:
         if self.closed:
-            raise Unavailable("the server is shutting down; send the request to another, or later", retry_after_s=5)
+            raise Unavailable(
+                Message("the server is shutting down; send the request to another, or later", "server.closing"),
+                retry_after_s=5,
+            )
         if self.inside >= self._max_requests:
             raise Overloaded(
-                f"{self.inside} requests are being answered and max_requests is {self._max_requests}; try again in 1 s",
+                Message(
+                    "{inside} requests are being answered and max_requests is {limit}; try again in 1 s",
+                    "server.requests",
+                    inside=self.inside,
+                    limit=self._max_requests,
+                ),
                 retry_after_s=1,
             )
 
@@ -62,7 +71,12 @@ class Gate:
     def _hold(self, size: int) -> None:
         if self._bytes and self._bytes + size > self._max_bytes:
             raise Overloaded(
-                f"the bodies of waiting requests fill {self._bytes // 10**6} MB; try again in 1 s", retry_after_s=1
+                Message(
+                    "the bodies of waiting requests fill {megabytes} MB; try again in 1 s",
+                    "server.bodies",
+                    megabytes=self._bytes // 10**6,
+                ),
+                retry_after_s=1,
             )
         self._bytes += size
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from finerank.errors import Forbidden, InvalidSetting, Unauthorized
+from finerank.messages import Message
 from finerank.settings import ServeSettings
 
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
@@ -65,15 +66,21 @@ class Keys:
         wanted = "admin" if for_admins else scope
         if for_admins and not self._has_admin and (known or not self._known):
             raise Forbidden(
-                "this needs an admin key, and the server has none: start it with admin_keys_file, or with "
-                "FINERANK_SERVE_ADMIN_KEYS; an API key may only rank"
+                Message(
+                    "this needs an admin key, and the server has none: start it with admin_keys_file, or with "
+                    "FINERANK_SERVE_ADMIN_KEYS; an API key may only rank",
+                    "key.no-admin",
+                )
             )
+        name = _NAMES[scope]
         if known:
-            raise Forbidden(f"this needs {_NAMES[scope]}; the key you sent is known, but may not do this", scope=wanted)
+            message = "this needs {key}; the key you sent is known, but may not do this"
+            raise Forbidden(Message(message, "key.not-allowed", key=name), scope=wanted)
         if shown:
-            raise Unauthorized(f"this key is not known; send {_NAMES[scope]}", scope=wanted)
-        needed = "a key" if scope == "rank" else _NAMES[scope]
-        raise Unauthorized(f"{needed} is needed, as `Authorization: Bearer KEY`", scope=wanted)
+            raise Unauthorized(Message("this key is not known; send {key}", "key.unknown", key=name), scope=wanted)
+        needed = "a key" if scope == "rank" else name
+        message = "{key} is needed, as `Authorization: Bearer KEY`"
+        raise Unauthorized(Message(message, "key.missing", key=needed), scope=wanted)
 
 
 def load_keys(settings: ServeSettings) -> Keys:

@@ -16,6 +16,7 @@ from typing import Literal
 
 from finerank.errors import FinerankError, InvalidSetting, NotFound, Unavailable
 from finerank.job import STAGES, Stage
+from finerank.messages import Message, change_text, message_of
 from finerank.monitoring.monitor import Monitor
 from finerank.reranker import Reranker
 from finerank.scoring.scorer import Scorer
@@ -129,7 +130,15 @@ class ServedModel:
         try:
             return await asyncio.shield(self._loading)
         except FinerankError as error:
-            raise Unavailable(f"model {self.name}: {self.hide_path(str(error))}", retry_after_s=10) from error
+            raise Unavailable(
+                Message(
+                    "model {model}: {why}",
+                    "model.unavailable",
+                    model=self.name,
+                    why=change_text(message_of(error), self.hide_path),
+                ),
+                retry_after_s=10,
+            ) from error
 
     async def replace(self, source: str) -> None:
         """Load a model beside this one, then let it take this one's place. Aliases stay. No request is dropped.
@@ -255,7 +264,11 @@ class ServedModels:
                 return model
         if strictly:
             names = ", ".join(name for model in self._models for name in model.names)
-            raise NotFound(f"model: {name!r} is not served here; there are {names}")
+            raise NotFound(
+                Message(
+                    "model: {model!r} is not served here; there are {names}", "model.unknown", model=name, names=names
+                )
+            )
         return self.default
 
 

@@ -7,6 +7,7 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from finerank.errors import Forbidden
+from finerank.messages import Message
 from finerank.serving.dialects import ROUTES, dialect_for, native
 from finerank.serving.keys import Keys, is_loopback
 from finerank.serving.rank import refuse
@@ -51,12 +52,17 @@ class OriginGuard:
             name = host_name(host)
             if not is_loopback(name) and name not in self._hosts:
                 raise Forbidden(
-                    f"this server does not answer to the name {host!r}; add it to allowed_hosts, or set API keys "
-                    "(api_keys_file) to open it to other names"
+                    Message(
+                        "this server does not answer to the name {host!r}; add it to allowed_hosts, or set API keys "
+                        "(api_keys_file) to open it to other names",
+                        "host.unknown",
+                        host=host,
+                    )
                 )
         if method not in SAFE_METHODS and self._is_foreign(host, headers):
             origin = headers.get("origin") or "another site"
-            raise Forbidden(f"a page of {origin!r} may not call this server; cors_origins names the origins that may")
+            message = "a page of {origin!r} may not call this server; cors_origins names the origins that may"
+            raise Forbidden(Message(message, "origin.foreign", origin=origin))
 
     def _is_foreign(self, host: str, headers: Headers) -> bool:
         """Whether a page of another origin makes the browser send this, and no setting allows it to."""

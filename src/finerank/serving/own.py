@@ -15,9 +15,10 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from finerank import __version__
-from finerank.errors import InvalidInput, NotFound, RequestTooLarge
+from finerank.errors import NotFound, RequestTooLarge
 from finerank.evaluation.keyword_traps import load_traps, trap_languages
 from finerank.explain import Explanation, Piece
+from finerank.messages import Message
 from finerank.serving.bodies import BaselineRequest, ExplainRequest, ModelRequest, OverlapRequest
 from finerank.serving.dialects import PREFIXES, native
 from finerank.serving.dialects.body import read
@@ -32,6 +33,7 @@ from finerank.serving.request import Json, ModelInfo
 from finerank.serving.service import RerankService
 from finerank.serving.upload import Uploads
 from finerank.settings import DEFAULT_MODEL, DEFAULT_MODEL_LANGUAGES
+from finerank.text.load import READERS
 from finerank.text.terms import bm25, term_spans, terms
 
 Body = TypeVar("Body", bound=BaseModel)
@@ -133,14 +135,14 @@ class OwnApi:
 
     async def _text(self, request: Request) -> Response:
         name = unquote(request.headers.get("x-filename", ""))
-        if not name.lower().endswith(".pdf"):
-            raise InvalidInput(
-                f"X-Filename: {name!r} does not end with .pdf; the text of other files needs no reading here"
-            )
-        return JSONResponse(await self._uploads.read_pdf(request.state.body))
+        return JSONResponse(await self._uploads.read(name, request.state.body))
 
     async def _no_store(self, request: Request) -> Response:
-        raise NotFound("/finerank/v1/ask: this server has no store to answer from; start it with --store")
+        raise NotFound(
+            Message(
+                "/finerank/v1/ask: this server has no store to answer from; start it with --store", "server.no-store"
+            )
+        )
 
     async def _model(self, request: Request) -> Response:
         asked = await self._read(ModelRequest, request)
@@ -161,6 +163,7 @@ class OwnApi:
                 },
                 "auth": bool(self._keys),
                 "ask": settings.store is not None,
+                "reads": tuple(READERS),
                 "state": self.condition,
                 "uptime_s": round(time.monotonic() - self._started, 1),
             }
@@ -287,8 +290,13 @@ def _overlap(asked: OverlapRequest, stop: threading.Event) -> Response:
     size = len(asked.query) + sum(map(len, asked.documents))
     if size > OVERLAP_CHARACTERS:
         raise RequestTooLarge(
-            f"documents: with the query they are {size} characters long, and word overlap is counted in up to "
-            f"{OVERLAP_CHARACTERS}; send fewer at once"
+            Message(
+                "documents: with the query they are {size} characters long, and word overlap is counted in up to "
+                "{limit}; send fewer at once",
+                "overlap.characters",
+                size=size,
+                limit=OVERLAP_CHARACTERS,
+            )
         )
     wanted = set(terms(asked.query))
     spans = []

@@ -16,6 +16,7 @@ from finerank.errors import (
     Unauthorized,
     Unavailable,
 )
+from finerank.messages import Message, change_text, message_of
 from finerank.serving.request import Problem
 
 
@@ -47,12 +48,18 @@ _FIELD = re.compile(r"^[a-z_]+[a-z0-9_]*(\[\d+\])?(\.[a-z_]+)?(?=:| is )")
 def problem_of(error: Exception) -> Problem:
     """The problem an exception is to the caller. What finerank did not raise itself is a failure of scoring."""
     kind = next((kind for cls, kind in _KINDS if isinstance(error, cls)), "failed")
-    message = str(error) if isinstance(error, FinerankError) else f"scoring failed: {type(error).__name__}: {error}"
-    if len(message) > MAX_MESSAGE:  # it repeats a value that the caller sent
-        message = f"{message[: MAX_MESSAGE - 200]} [...] {message[-200:]}"
+    message = message_of(error)
+    if not isinstance(error, FinerankError):
+        message = Message("scoring failed: {why}", "scoring.failed", why=f"{type(error).__name__}: {error}")
+    message = change_text(message, _shortened)
     field = _FIELD.match(message) if kind in ("invalid", "too_large") else None
     retry_after_s = error.retry_after_s if isinstance(error, RequestRefused) else None
     return Problem(kind, message, field[0] if field else None, retry_after_s)
+
+
+def _shortened(text: str) -> str:
+    """A long message repeats a value that the caller sent."""
+    return text if len(text) <= MAX_MESSAGE else f"{text[: MAX_MESSAGE - 200]} [...] {text[-200:]}"
 
 
 def reason_of(error: Exception, problem: Problem) -> str:

@@ -9,6 +9,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import Scope
 
 from finerank.errors import DeadlineExceeded, Forbidden, RequestTooLarge, Unauthorized
+from finerank.messages import change_text
 from finerank.ranking import Usage
 from finerank.serving.dialects import dialect_for, native
 from finerank.serving.dialects.dialect import Dialect
@@ -126,7 +127,7 @@ def refuse(scope: Scope, service: RerankService, dialect: Dialect, error: Except
 def problem(service: RerankService, error: Exception) -> Problem:
     """What the caller is told of an exception; monitoring counts it, and the log has it if it is our failure."""
     told = problem_of(error)
-    told = replace(told, message=service.hide_paths(told.message))
+    told = replace(told, message=change_text(told.message, service.hide_paths))
     service.monitor.refused(told.kind)
     if told.kind == "failed":
         logger.error("scoring failed", exc_info=error)

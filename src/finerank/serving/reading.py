@@ -12,6 +12,7 @@ import pydantic_core
 from starlette.requests import ClientDisconnect, Request
 
 from finerank.errors import DeadlineExceeded, InvalidInput, RequestTooLarge
+from finerank.messages import Message
 from finerank.serving.decompress import Decompressor
 from finerank.serving.gate import Visit
 from finerank.serving.problems import InvalidBody
@@ -57,7 +58,9 @@ async def read_body(request: Request, visit: Visit, settings: ServeSettings) -> 
                         await asyncio.sleep(0)  # a small part may be many pieces: others come between
         encoded.finish()
     except TimeoutError as error:
-        raise DeadlineExceeded(f"the body did not arrive within {limit_s:g} s", retry_after_s=1) from error
+        raise DeadlineExceeded(
+            Message("the body did not arrive within {seconds:g} s", "body.late", seconds=limit_s), retry_after_s=1
+        ) from error
     visit.admit()
     return b"".join(parts)
 
@@ -77,7 +80,7 @@ def decode_json(body: bytes, max_documents: int) -> object:
     try:
         return pydantic_core.from_json(body.removeprefix(codecs.BOM_UTF8), allow_inf_nan=False)
     except (ValueError, RecursionError) as error:
-        raise InvalidBody(f"the body: not JSON: {error}") from None
+        raise InvalidBody(Message("the body: not JSON: {why}", "body.json", why=error)) from None
 
 
 @asynccontextmanager
@@ -89,7 +92,12 @@ async def deadline(request: Request, settings: ServeSettings) -> AsyncIterator[N
             yield
     except TimeoutError as error:
         raise DeadlineExceeded(
-            f"not answered within {limit_s:g} s; send less at once, or raise timeout_s", retry_after_s=1
+            Message(
+                "not answered within {seconds:g} s; send less at once, or raise timeout_s",
+                "server.late",
+                seconds=limit_s,
+            ),
+            retry_after_s=1,
         ) from error
 
 
@@ -103,7 +111,9 @@ def read_timeout(request: Request) -> float | None:
     except ValueError:
         seconds = math.nan
     if not 0 < seconds < math.inf:
-        raise InvalidInput(f"X-Request-Timeout: {given!r} is no number of seconds above 0")
+        raise InvalidInput(
+            Message("X-Request-Timeout: {given!r} is no number of seconds above 0", "body.timeout", given=given)
+        )
     return seconds
 
 
@@ -130,7 +140,11 @@ async def _gone(request: Request) -> None:
 
 def _too_large(max_bytes: int) -> RequestTooLarge:
     return RequestTooLarge(
-        f"the body is larger than {max_bytes} bytes; send fewer documents at once, or raise max_body_mb"
+        Message(
+            "the body is larger than {limit} bytes; send fewer documents at once, or raise max_body_mb",
+            "body.bytes",
+            limit=max_bytes,
+        )
     )
 
 
@@ -144,6 +158,11 @@ def _check_values(body: bytes, most: int) -> None:
     values = sum(int(np.count_nonzero((plain == ord(mark)) & outside)) for mark in ",[{")
     if values > most:
         raise RequestTooLarge(
-            f"the body holds {values} JSON values, and may hold {most}; leave out what is not ranked, or "
-            "raise max_documents"
+            Message(
+                "the body holds {count} JSON values, and may hold {limit}; leave out what is not ranked, or raise "
+                "max_documents",
+                "body.values",
+                count=values,
+                limit=most,
+            )
         )

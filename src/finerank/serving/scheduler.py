@@ -14,6 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from finerank.errors import Overloaded, Unavailable
+from finerank.messages import Message
 from finerank.scoring.backend import ScoringBackend
 from finerank.scoring.batch import EncodedPair
 from finerank.scoring.scorer import BatchTooLarge, Lookup, Progress, Scorer, Scores
@@ -130,12 +131,21 @@ class Scheduler:
         with self._changed:
             _, queued = self.queued
             if self._closed:
-                raise Unavailable("the model is being unloaded; send the request again", retry_after_s=1)
+                raise Unavailable(
+                    Message("the model is being unloaded; send the request again", "model.unloading"), retry_after_s=1
+                )
             if queued and queued + ticket.tokens > self._max_queue_tokens:
                 wait_s = min(max(math.ceil(queued / self._tokens_per_s), 1), 60)
                 raise Overloaded(
-                    f"{queued} tokens wait and {self._max_queue_tokens} may; these {ticket.tokens} do not fit. Try "
-                    f"again in {wait_s} s, or raise max_queue_tokens",
+                    Message(
+                        "{queued} tokens wait and {limit} may; these {tokens} do not fit. Try again in {seconds} s, "
+                        "or raise max_queue_tokens",
+                        "server.queue",
+                        queued=queued,
+                        limit=self._max_queue_tokens,
+                        tokens=ticket.tokens,
+                        seconds=wait_s,
+                    ),
                     retry_after_s=wait_s,
                 )
             self._queue.append(ticket)

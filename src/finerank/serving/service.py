@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from finerank.errors import DeadlineExceeded, InvalidInput, InvalidSetting, RequestTooLarge
 from finerank.explain import Explanation
 from finerank.job import STAGES, EncodedRequest, RankingJob, Stage
+from finerank.messages import Message, change_text, message_of
 from finerank.monitoring.monitor import Monitor
 from finerank.ranking import RankedDocument, Ranking, Usage
 from finerank.reranker import Reranker
@@ -76,7 +77,12 @@ class RerankService:
                 answers = await self._answer(loaded, requests, watch)
         except TimeoutError as error:
             late = DeadlineExceeded(
-                f"not answered within {limit_s:g} s; send fewer documents, or raise timeout_s", retry_after_s=1
+                Message(
+                    "not answered within {seconds:g} s; send fewer documents, or raise timeout_s",
+                    "server.late",
+                    seconds=limit_s,
+                ),
+                retry_after_s=1,
             )
             late.__cause__ = error
             return self._own_order(requests, late)
@@ -100,7 +106,8 @@ class RerankService:
                 finally:
                     queue.cancel()
         except TimeoutError as error:
-            raise DeadlineExceeded(f"not explained within {limit_s:g} s; send fewer documents") from error
+            message = "not explained within {seconds:g} s; send fewer documents"
+            raise DeadlineExceeded(Message(message, "server.explain-late", seconds=limit_s)) from error
 
     def hide_paths(self, text: str) -> str:
         """A message for callers: without the paths of models and of the store."""
@@ -151,8 +158,13 @@ class RerankService:
         """Raises `RequestTooLarge` for more documents than a request may have."""
         if count > self.settings.max_documents:
             raise RequestTooLarge(
-                f"documents: {count} are more than the {self.settings.max_documents} a request may have; send them in "
-                "parts, or raise max_documents"
+                Message(
+                    "documents: {count} are more than the {limit} a request may have; send them in parts, or raise "
+                    "max_documents",
+                    "documents.count",
+                    count=count,
+                    limit=self.settings.max_documents,
+                )
             )
 
     def _own_order(self, requests: Sequence[RerankRequest], error: Exception) -> list[Answer]:
@@ -162,7 +174,8 @@ class RerankService:
             raise error
         self.monitor.refused(kind)
         logger.warning("failed open", extra={"error": str(error)})
-        reason = f"not reranked, this is the order given: {self.hide_paths(str(error))}"
+        message = "not reranked, this is the order given: {why}"
+        reason = change_text(Message(message, "degraded.own-order", why=message_of(error)), self.hide_paths)
         name = self.models.named(requests[0].model).name
         return [Answer(request, _unranked(request, name, reason)) for request in requests]
 
@@ -223,8 +236,12 @@ class Encoded:
             raise CancelledError
         if self._tokens > self.max_tokens:
             raise RequestTooLarge(
-                f"documents: more than the {self.max_tokens} tokens a request may have; send them in parts, or raise "
-                "max_request_tokens"
+                Message(
+                    "documents: more than the {limit} tokens a request may have; send them in parts, or raise "
+                    "max_request_tokens",
+                    "documents.tokens",
+                    limit=self.max_tokens,
+                )
             )
 
 
@@ -292,8 +309,12 @@ class _RequestQueue:
         self._tokens += sum(len(pair) for pair in pairs)
         if self._tokens > self._max_tokens:
             raise RequestTooLarge(
-                f"documents: explaining them takes more than the {self._max_tokens} tokens a request may have; send "
-                "fewer, or raise max_request_tokens"
+                Message(
+                    "documents: explaining them takes more than the {limit} tokens a request may have; send fewer, or "
+                    "raise max_request_tokens",
+                    "documents.explained-tokens",
+                    limit=self._max_tokens,
+                )
             )
         self._ticket = self._scheduler.submit(pairs)
         if self._cancelled:

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, FailFast, Field, JsonValue, Validati
 from pydantic_core import ErrorDetails
 
 from finerank.errors import InvalidInput
+from finerank.messages import Message
 from finerank.ranking import Document
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -72,8 +73,7 @@ def read(model: type[Model], body: object, place: str = "") -> Model:
     try:
         return model.model_validate(body)
     except ValidationError as error:
-        message = _explain(error.errors(include_url=False))
-        raise InvalidInput(f"{place}.{message}" if place else message) from None
+        raise InvalidInput(_explain(error.errors(include_url=False), place)) from None
 
 
 def to_documents(candidates: Sequence[str | TextObject | Parts]) -> tuple[Document, ...]:
@@ -151,24 +151,31 @@ def kind(value: object) -> str:
     return "a list"
 
 
-def _explain(errors: list[ErrorDetails]) -> str:
+def _explain(errors: list[ErrorDetails], place: str) -> Message:
     """The first fault. Of the alternatives of a union, those that went furthest say what was meant."""
     field = _path(errors[0]["loc"][:2])
     same = [error for error in errors if _path(error["loc"]).startswith(field)]
     depth = max(len(error["loc"]) for error in same)
     same = [error for error in same if len(error["loc"]) == depth]
     first = same[0]
-    field = _path(first["loc"]) or "the body"
+    field = ".".join(part for part in (place, _path(first["loc"])) if part) or "the body"
     if first["type"] == "missing":
-        return f"{field} is missing" + ("; only text is ranked" if field.endswith("].text") else "")
+        hint = "; only text is ranked" if field.endswith("].text") else ""
+        return Message("{field} is missing" + hint, "body.missing", field=field)
     if any(error["type"] == "too_short" for error in same):
-        return f"{field} is empty; give at least one"
+        return Message("{field} is empty; give at least one", "body.empty", field=field)
     if first["type"] not in _MUST_BE:
-        return f"{field}: {first['msg']}"
+        return Message("{field}: {why}", "body.other", field=field, why=first["msg"])
     wanted = dict.fromkeys(
         _MUST_BE[error["type"]].format(**error.get("ctx", {})) for error in same if error["type"] in _MUST_BE
     )
-    return f"{field} is {kind(first['input'])}; it must be {' or '.join(wanted)}"
+    return Message(
+        "{field} is {kind}; it must be {wanted}",
+        "body.kind",
+        field=field,
+        kind=kind(first["input"]),
+        wanted=" or ".join(wanted),
+    )
 
 
 def _path(location: tuple[int | str, ...]) -> str:

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, FailFast, Field, JsonValue
 
+from finerank.messages import message_json
 from finerank.ranking import Document, RankedDocument
 from finerank.serving.dialects.body import Body, read
 from finerank.serving.dialects.shapes import Message, ModelName, Query, TopN
@@ -74,6 +75,10 @@ class NativeResponse(BaseModel):
     device: str
     precision: str
     degraded: Annotated[str, Field(description="empty, or why the ranking is not as asked")]
+    degraded_code: Annotated[
+        dict[str, JsonValue] | None,
+        Field(description="the code and values of `degraded`, to say it in another language"),
+    ] = None
     results: Annotated[list[NativeResult], Field(description="best first")]
     usage: NativeUsage
     timings: Timings
@@ -94,6 +99,8 @@ class NativeErrorFields(BaseModel):
     message: Message
     field: Annotated[str | None, Field(description="the field at fault, as documents[3]")]
     retry_after_s: int | None
+    code: Annotated[str | None, Field(description="which message it is, to say it in another language")] = None
+    values: Annotated[dict[str, JsonValue] | None, Field(description="what is filled into the message")] = None
 
 
 class NativeError(BaseModel):
@@ -130,12 +137,14 @@ def parse(body: object) -> tuple[RerankRequest, ...]:
 def render(answers: Sequence[Answer], request_id: str) -> dict[str, object]:
     (answer,) = answers
     ranking, usage = answer.ranking, answer.ranking.usage
+    code = message_json(ranking.degraded)
     return {
         "id": request_id,
         "model": ranking.model,
         "device": answer.device,
         "precision": answer.precision,
         "degraded": ranking.degraded,
+        **({"degraded_code": code} if code["code"] else {}),
         "results": [row(result, answer.request.return_documents) for result in ranking],
         "usage": {
             "pairs": usage.pairs,
@@ -149,11 +158,13 @@ def render(answers: Sequence[Answer], request_id: str) -> dict[str, object]:
 
 
 def render_error(problem: Problem) -> tuple[int, Json]:
+    code = message_json(problem.message)
     fields = {
         "kind": problem.kind,
         "message": problem.message,
         "field": problem.field,
         "retry_after_s": problem.retry_after_s,
+        **(code if code["code"] else {}),
     }
     return PROBLEMS[problem.kind], {"error": fields}
 

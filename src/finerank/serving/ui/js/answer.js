@@ -10,8 +10,10 @@ const QUOTED = 600; // characters of a passage beside its marker
 const LINGER_MS = 200; // enough to move the pointer from a marker onto its source
 
 /** `toPassage` is called with the number of a citation that was clicked. */
-export function drawAnswer(place, { text, answer, busy }, { toPassage }) {
-  if (!answer) return put(place, element("p", { class: `answer ${busy ? "waiting" : ""}`, dir: "auto" }, text));
+export function drawAnswer(place, { text, answer, busy, ended }, { toPassage }) {
+  if (!answer) {
+    return put(place, element("p", { class: `answer ${busy ? "waiting" : ""}`, dir: "auto" }, text), ended && element("p", { class: "note" }, t(`ask.${ended}`)));
+  }
   const sources = new Map(answer.citations.map((citation) => [citation.number, sourceBox(citation, answer.passages)]));
   const words = answer.kind === "unknown" ? t("ask.unknown") : withMarkers(text, sources, toPassage);
   put(

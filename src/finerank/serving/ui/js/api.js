@@ -4,13 +4,19 @@ import { events } from "./sse.js";
 
 const KEY = "finerank.key";
 
+/** Gets an event "offline" when a request finds no server. */
+export const connection = new EventTarget();
+
 const KINDS = { 401: "unauthorized", 403: "forbidden", 404: "not_found", 413: "too_large", 422: "invalid", 429: "overloaded", 503: "unavailable", 504: "timeout" };
 
-/** Why there is no answer. `kind` is the server's, or "offline" (no connection) or "cut" (the stream ended early). */
+/**
+ * Why there is no answer. `kind` is the server's, or "offline" (no connection) or "cut" (the stream ended early). `code`
+ * and `values` say the server's message in another language.
+ */
 export class Problem extends Error {
-  constructor(kind, message, { field = null, retryAfterS = null, scope = null } = {}) {
+  constructor(kind, message, { field = null, retryAfterS = null, scope = null, code = "", values = {} } = {}) {
     super(message);
-    Object.assign(this, { kind, field, retryAfterS, scope });
+    Object.assign(this, { kind, field, retryAfterS, scope, code, values });
   }
 }
 
@@ -45,16 +51,15 @@ export async function* stream(path, body, { signal, last = "result" } = {}) {
       if (event.event === last) return;
     }
   } catch (error) {
-    throw error instanceof Problem || error.name === "AbortError" ? error : new Problem("cut", "");
+    if (error instanceof Problem || error.name === "AbortError") throw error;
   }
+  connection.dispatchEvent(new Event("offline"));
   throw new Problem("cut", "");
 }
 
-/** The passages of a file, read by the server. */
-export const passages = (file) =>
-  send("finerank/v1/text", { method: "POST", body: file, headers: { "X-Filename": encodeURIComponent(file.name) } })
-    .then(decode)
-    .then((answer) => answer.passages);
+/** `{passages, notes}` of a file, read by the server. */
+export const readText = (file) =>
+  send("finerank/v1/text", { method: "POST", body: file, headers: { "X-Filename": encodeURIComponent(file.name) } }).then(decode);
 
 const json = (body, signal) => ({
   method: "POST",
@@ -70,7 +75,9 @@ async function send(path, options) {
   try {
     response = await fetch(path, { ...options, headers, cache: "no-store", credentials: "same-origin" });
   } catch (error) {
-    throw error.name === "AbortError" ? error : new Problem("offline", "");
+    if (error.name === "AbortError") throw error;
+    connection.dispatchEvent(new Event("offline"));
+    throw new Problem("offline", "");
   }
   if (response.ok) return response;
   throw problemOf(await response.json().catch(() => null), response);
@@ -88,6 +95,7 @@ function problemOf(body, response) {
   const error = typeof body?.error === "object" ? body.error : {};
   const retry = error.retry_after_s ?? Number(response.headers.get("retry-after"));
   return new Problem(error.kind ?? KINDS[response.status] ?? "failed", error.message ?? `HTTP ${response.status}`, {
+    ...(error.message ? { code: error.code, values: error.values } : { code: "http.status", values: { status: String(response.status) } }),
     field: error.field,
     retryAfterS: retry || null,
     scope: /scope="(\w+)"/.exec(response.headers.get("www-authenticate") ?? "")?.[1] ?? null,

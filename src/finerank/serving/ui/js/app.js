@@ -41,19 +41,25 @@ function startKey() {
 
 function drawServer() {
   const { info, problem } = server;
-  if (problem) {
-    if (explainProblem(problem).field === "key") needsKey(problem, askServer);
-    put(byId("server"), element("span", { class: "dot failed", "aria-hidden": "true" }), explainProblem(problem).headline);
-    return;
-  }
-  if (!info) return put(byId("server"), element("span", { class: "dot loading", "aria-hidden": "true" }), t("server.asking"));
-  const model = defaultModel();
-  const said = info.state === "ready" ? [model?.name, model?.device, model?.precision].filter(Boolean).join(" · ") : t(`server.${info.state}`);
+  if (problem && explainProblem(problem).field === "key") needsKey(problem, askServer);
+  const [state, text] = stateNow(info, problem);
+  const place = byId("server");
+  if (place.dataset.state === state && place.dataset.text === text) return; // a screen reader would say it every time
+  Object.assign(place.dataset, { state, text });
   put(
-    byId("server"),
-    element("span", { class: `dot ${info.state}`, "aria-hidden": "true" }),
-    element("span", { class: "server-name", title: t("server.version", { version: info.version }) }, said),
+    place,
+    element("span", { class: `dot ${state}`, "aria-hidden": "true" }),
+    element("span", { class: "server-name", title: info && t("server.version", { version: info.version }) }, text),
   );
+}
+
+/** `[state, text]`: what is known now, not what was known before the server went away. */
+function stateNow(info, problem) {
+  if (problem) return ["failed", explainProblem(problem).headline];
+  if (!info) return ["loading", t("server.asking")];
+  if (info.state !== "ready") return [info.state, t(`server.${info.state}`)];
+  const model = defaultModel();
+  return ["ready", [model?.name, model?.device, model?.precision].filter(Boolean).join(" · ") || t("server.ready")];
 }
 
 function startLanguage() {

@@ -9,6 +9,7 @@ import { drawPassages } from "./passages.js";
 import { draft, keepDraft } from "./preference.js";
 import { explainProblem } from "./problem.js";
 import { onServer, server } from "./server.js";
+import { copyButtons } from "./snippet.js";
 
 const panel = byId("ask");
 const parts = makeParts();
@@ -68,19 +69,27 @@ function leaveWithoutStore() {
   if (!panel.hidden && server.info && !server.info.ask) location.hash = "#rerank";
 }
 
+/** The question in the field, as a caller would send it. */
+function requestToCopy() {
+  const question = parts.question.value.trim();
+  sayProblem(question ? "" : t("ask.no-question"));
+  return question ? { path: "finerank/v1/ask", body: { question } } : null;
+}
+
 async function ask() {
   const question = parts.question.value.trim();
   sayProblem("");
   if (!question) return sayProblem(t("ask.no-question"));
   run?.abort.abort();
-  const mine = (run = { question, stages: [], search: null, text: "", answer: null, busy: true, abort: new AbortController() });
+  const mine = (run = { question, stages: [], search: null, text: "", answer: null, busy: true, ended: "", abort: new AbortController() });
   problem = null;
   drawFailure();
   showBusy();
   try {
     for await (const { event, data } of stream("finerank/v1/ask", { question }, { signal: mine.abort.signal, last: "answer" })) take(mine, event, data);
   } catch (error) {
-    if (error.name !== "AbortError") fail(mine, error);
+    mine.ended = error.name === "AbortError" ? "stopped" : "broken";
+    if (mine.ended === "broken") fail(mine, error);
   } finally {
     mine.busy = false;
     if (run === mine) settle();
@@ -97,7 +106,7 @@ function take(mine, event, data) {
 
 function settle() {
   showBusy();
-  if (shown === run && !run.answer) drawText();
+  if (shown === run && !run.answer) [drawWay, drawText].forEach((drawPart) => drawPart());
   const how = run.answer ? t(`ask.kind.${run.answer.kind}`, { name: run.answer.generator }) : "";
   const said = run.answer && run.answer.kind !== "unknown" ? t("ask.live.done", { how }) : how;
   parts.live.textContent = said || (run.abort.signal.aborted ? t("live.stopped") : "");
@@ -129,6 +138,7 @@ function sayProblem(text) {
 function showBusy() {
   const { busy } = run;
   panel.classList.toggle("busy", busy);
+  if (!busy && document.activeElement === parts.stop) parts.run.focus(); // a hidden button has no focus
   parts.stop.hidden = !busy;
   parts.run.setAttribute("aria-busy", String(busy));
   if (busy) parts.live.textContent = t("ask.live.started");
@@ -209,7 +219,7 @@ function makeParts() {
     element("div", { class: "field" },
       element("div", { class: "field-head" }, element("label", { for: "question", "data-t": "ask.label" })),
       made.question, made.problem),
-    element("div", { class: "actions" }, made.run, made.stop, element("p", { class: "hint", "data-t": "ask.how" })));
+    element("div", { class: "actions" }, made.run, made.stop, element("p", { class: "hint", "data-t": "ask.how" }), copyButtons(requestToCopy)));
   made.outcome = element("div", { class: "asked", id: "asked", hidden: true },
     made.asked,
     element("section", { class: "way", "aria-labelledby": "ask-way" }, element("h3", { id: "ask-way", "data-t": "ask.way" }), made.funnel, made.decision),

@@ -31,7 +31,7 @@ export function makeCard({ index, document: candidate, answer, ask }) {
 
   function drawText() {
     const { text } = candidate;
-    const marks = marksOf(known, units);
+    const marks = marksOf(known, units, text);
     const focus = marks.find((mark) => mark.name === "deciding") ?? marks.find((mark) => mark.name === "best");
     const ranges = open ? [[0, text.length]] : excerpt(text, focus);
     const looks = JSON.stringify([ranges, marks]);
@@ -58,8 +58,10 @@ export function makeCard({ index, document: candidate, answer, ask }) {
     drawThreshold();
   }
 
+  const nameNow = () => (candidate.id === undefined ? t("card.candidate", { n: index + 1 }) : String(candidate.id));
+
   function drawNotes(move) {
-    const name = candidate.id === undefined ? t("card.candidate", { n: index + 1 }) : String(candidate.id);
+    const name = nameNow();
     put(
       parts.notes,
       answer && element("span", { class: "tag answer" }, t("card.answer")),
@@ -93,6 +95,9 @@ export function makeCard({ index, document: candidate, answer, ask }) {
     node,
     index,
     toggle,
+    get name() {
+      return nameNow();
+    },
     get text() {
       return candidate.text;
     },
@@ -119,15 +124,15 @@ export function makeCard({ index, document: candidate, answer, ask }) {
 }
 
 /** Marks in UTF-16 offsets: the deciding sentence, the best passage of a chunked document, the shared words. */
-function marksOf({ shared, explanation, bestSpan }, units) {
+function marksOf({ shared, explanation, bestSpan }, units, text) {
   const place = ([start, end], name) => ({ start: units(start), end: units(end), name });
   const deciding = decidingSentence(explanation);
-  return [
-    ...(deciding ? [place(deciding.span, "deciding")] : []),
-    ...(bestSpan ? [place(bestSpan, "best")] : []),
-    ...shared.map((span) => place(span, "shared")),
-  ];
+  const singled = [deciding && place(deciding.span, "deciding"), bestSpan && place(bestSpan, "best")].filter(Boolean);
+  return [...singled.filter((mark) => !isWhole(mark, text)), ...shared.map((span) => place(span, "shared"))];
 }
+
+/** A mark on all of a text says nothing: there is no other sentence that it could have been. */
+const isWhole = ({ start, end }, text) => !(text.slice(0, start) + text.slice(end)).trim();
 
 /** The sentence whose absence costs most; none if no sentence speaks for the document. */
 export function decidingSentence(explanation) {

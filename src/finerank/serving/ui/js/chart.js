@@ -6,28 +6,29 @@
 import { drawing, element, put } from "./element.js";
 import { t, time } from "./i18n.js";
 
-const HEIGHT = 96;
-const PAD = { top: 8, right: 6, bottom: 18, left: 46 };
+const HEIGHT = 104;
+const PAD = { top: 8, right: 6, bottom: 20, left: 50 };
 const GAP = 3;
 /* Times further apart than three of the usual steps are not joined: nothing is known in between. */
 
 /**
- * A figure element. `lines` are `{name, points: [{time, value}]}`, value null where there is none; `healthy` is
- * [low, high], either null; `format` writes a value; `span` is [from, to] in seconds; `floor` the lowest top of the scale.
+ * A figure element; `label` names it where `title` is empty. `lines` are `{name, points: [{time, value}]}`, value null where
+ * there is none; `healthy` is [low, high], either null; `format` writes a value; `span` is [from, to] in seconds; `floor`
+ * the lowest top of the scale.
  */
-export function chart({ title, lines, healthy = [null, null], format, span, floor = 0 }) {
+export function chart({ title, label = title, lines, healthy = [null, null], format, span, floor = 0 }) {
   const readout = element("span", { class: "readout" });
   const svg = drawing("svg", { class: "chart", role: "img", height: HEIGHT });
-  const node = element("figure", { class: "chart-figure" }, element("figcaption", { class: "chart-title" }, title, readout), svg);
+  const node = element("figure", { class: "chart-figure" }, element("figcaption", { class: "chart-title" }, title, readout), svg, legendOf(lines, healthy));
   const values = lines.flatMap((line) => line.points.map((point) => point.value)).filter(Number.isFinite);
-  const rest = () => (readout.textContent = lines.map((line) => lastOf(line, format)).filter(Boolean).join(" · "));
-  svg.setAttribute("aria-label", labelOf(title, values, format));
+  const rest = () => (readout.textContent = lines.map((line) => lastOf(line, lines, format)).filter(Boolean).join(" · "));
+  svg.setAttribute("aria-label", labelOf(label, lines, format));
 
   function draw(width) {
     const scale = scaleOf({ width, values, healthy, span, floor });
     put(
       svg,
-      values.length > 0 && band(scale, healthy, width),
+      band(scale, healthy, width),
       scale.ticks.map((tick) => gridLine(scale, tick, width, format)),
       timeLabels(scale, span),
       lines.map((line, number) => curve(line, scale, number)),
@@ -43,6 +44,13 @@ export function chart({ title, lines, healthy = [null, null], format, span, floo
 
   new ResizeObserver(([entry]) => draw(Math.max(120, entry.contentRect.width))).observe(svg);
   return node;
+}
+
+/** What each line is, and the area behind them. */
+function legendOf(lines, [low, high]) {
+  const rows = lines.map(({ name }, number) => element("li", { class: `line line-${number}` }, name));
+  const banded = low !== null || high !== null;
+  return element("ul", { class: "legend" }, rows, banded && element("li", { class: "area" }, t("chart.healthy")));
 }
 
 function scaleOf({ width, values, healthy, span, floor }) {
@@ -69,14 +77,17 @@ function band(scale, [low, high], width) {
   if (low === null && high === null) return null;
   const upper = scale.y(Math.min(high ?? scale.top, scale.top));
   const lower = scale.y(Math.max(low ?? scale.bottom, scale.bottom));
-  return drawing("rect", { class: "healthy", x: PAD.left, y: upper, width: width - PAD.left - PAD.right, height: Math.max(0, lower - upper) });
+  const right = width - PAD.right;
+  return drawing("g", {},
+    drawing("rect", { class: "healthy", x: PAD.left, y: upper, width: right - PAD.left, height: Math.max(0, lower - upper) }),
+    [low, high].map((edge, place) => edge !== null && edge >= scale.bottom && edge <= scale.top && drawing("line", { class: "edge", x1: PAD.left, x2: right, y1: place ? upper : lower, y2: place ? upper : lower })));
 }
 
 function gridLine(scale, tick, width, format) {
   const y = scale.y(tick);
   return drawing("g", { class: "grid" },
     drawing("line", { x1: PAD.left, x2: width - PAD.right, y1: y, y2: y }),
-    drawing("text", { x: PAD.left - 6, y: y + 3.5, class: "end" }, format(tick)));
+    drawing("text", { x: PAD.left - 6, y: y + 4, class: "end" }, format(tick)));
 }
 
 function timeLabels(scale, span) {
@@ -105,19 +116,28 @@ function showNearest(event, { lines, scale, format, readout, svg }) {
   if (!all.length) return;
   const nearest = all.reduce((best, point) => (Math.abs(scale.x(point.time) - x) < Math.abs(scale.x(best.time) - x) ? point : best));
   const there = lines.map((line) => [line, line.points.find((point) => point.time === nearest.time)]);
-  const said = there.filter(([, point]) => Number.isFinite(point?.value)).map(([line, point]) => [line.name, format(point.value)].filter(Boolean).join(" "));
+  const said = there.filter(([, point]) => Number.isFinite(point?.value)).map(([line, point]) => valueOf(line, point.value, lines, format));
   readout.textContent = `${time(nearest.time, { hour: "2-digit", minute: "2-digit", second: "2-digit" })}  ${said.join(" · ")}`;
   svg.querySelector(".cursor")?.remove();
   const at = scale.x(nearest.time);
   svg.append(drawing("line", { class: "cursor", x1: at, x2: at, y1: PAD.top, y2: HEIGHT - PAD.bottom }));
 }
 
-function lastOf({ name, points }, format) {
-  const last = points.findLast((point) => Number.isFinite(point.value));
-  return last && [name, format(last.value)].filter(Boolean).join(" ");
+function lastOf(line, lines, format) {
+  const last = line.points.findLast((point) => Number.isFinite(point.value));
+  return last && valueOf(line, last.value, lines, format);
 }
 
-function labelOf(title, values, format) {
-  if (!values.length) return `${title}: ${t("chart.none")}`;
-  return t("chart.label", { title, last: format(values.at(-1)), low: format(Math.min(...values)), high: format(Math.max(...values)) });
+/** A single line needs no name beside its value. */
+const valueOf = ({ name }, value, lines, format) => (lines.length > 1 ? `${name} ${format(value)}` : format(value));
+
+/** A screen reader's words for a chart: the last, lowest and highest value of each line. */
+function labelOf(title, lines, format) {
+  const said = lines.map(({ name, points }) => {
+    const values = points.map((point) => point.value).filter(Number.isFinite);
+    const heading = [title, lines.length > 1 && name].filter(Boolean).join(", ");
+    if (!values.length) return t("chart.label.none", { title: heading });
+    return t("chart.label", { title: heading, last: format(values.at(-1)), low: format(Math.min(...values)), high: format(Math.max(...values)) });
+  });
+  return said.join(" · ");
 }

@@ -33,7 +33,7 @@ async function compare() {
   stop = new AbortController();
   const { signal } = stop;
   Object.assign(state, { request, columns: [], problem: null, busy: Boolean(request), picked: request?.answer ?? null });
-  state.first ||= chosenModel() ?? "";
+  chooseModels();
   draw();
   if (!request) return;
   try {
@@ -52,6 +52,13 @@ async function compare() {
   }
   state.busy = false;
   draw();
+}
+
+/** The models to show: two different ones that the server has, or one. */
+function chooseModels() {
+  const names = models().map((model) => model.name);
+  if (!names.includes(state.first)) state.first = chosenModel() ?? "";
+  if (!names.includes(state.second) || state.second === state.first) state.second = "";
 }
 
 async function overlapColumn({ query, documents }, signal) {
@@ -89,6 +96,7 @@ function draw() {
     state.busy && element("p", { class: "hint waiting", role: "status" }, t("compare.waiting")),
     state.request.documents.length > SHOWN_AT_FIRST && moreButton(),
     element("p", { class: "whole-text", id: "picked", "aria-live": "polite" }),
+    element("ul", { class: "legend" }, ["up", "down", "same"].map((way) => element("li", { class: `line ${way}` }, t(`compare.${way}`)))),
     element("p", { class: "hint" }, t("compare.how")),
   );
   drawChoice();
@@ -119,13 +127,16 @@ function drawChoice() {
   if (!place) return;
   const names = models().map((model) => model.name);
   if (names.length < 2) return put(place, element("p", { class: "hint" }, t("compare.one-model")));
-  put(place, choice("first", names), choice("second", ["", ...names]));
+  put(place, choice("first", names), choice("second", ["", ...names.filter((name) => name !== state.first)]));
 }
 
 function choice(which, names) {
   const change = (event) => {
+    const before = state[which];
     state[which] = event.target.value;
+    if (state.first === state.second) state.second = before; // the first takes the place of the second: they swap
     compare();
+    byId(`compare-${which}`)?.focus();
   };
   const select = element("select", { id: `compare-${which}`, on: { change } },
     names.map((name) => element("option", { value: name, selected: name === state[which] }, name || t("compare.none"))));
@@ -182,7 +193,7 @@ function pick(index) {
 
 /** Rows are all of one height, so a line's ends follow from the ranks; those beyond the last row run off the edge. */
 function drawLines() {
-  const drawings = panel.querySelectorAll(".lines");
+  const drawings = panel.querySelectorAll(".orders .lines");
   drawings.forEach((svg, number) => {
     const list = svg.nextElementSibling.querySelector("ol");
     const pitch = list.children[0]?.offsetHeight ?? 0;

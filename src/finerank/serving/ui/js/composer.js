@@ -1,11 +1,12 @@
 // The query and the candidates: typed, pasted or dropped, kept through a reload, and told what is wrong with them.
 
-import { passages } from "./api.js";
+import { readText } from "./api.js";
 import { byId, element } from "./element.js";
-import { t } from "./i18n.js";
-import { Unreadable, decodeText, readCandidates, readFile, readLines, writeCandidates } from "./input.js";
+import { number, t } from "./i18n.js";
+import { Unreadable, decodeText, readCandidates, readFile, readLines, readsHere, suffixOf, writeCandidates } from "./input.js";
 import { draft, keepDraft } from "./preference.js";
 import { explainProblem } from "./problem.js";
+import { saidText } from "./said.js";
 import { server } from "./server.js";
 
 const query = byId("query");
@@ -13,7 +14,9 @@ const candidates = byId("candidates");
 const drop = byId("drop");
 
 let answer = null; // {query, candidates, index}: the example in the fields and which candidate answers it
-let replaced = null; // what an example or "clear" took away
+const NAMED = 3; // files named after they were added; the rest are counted
+
+let replaced = null; // [query, candidates] that an example or "clear" took away
 let asLines = null; // text that looks like JSON and that the person wants read as lines
 const changed = [];
 
@@ -69,8 +72,8 @@ export function startComposer() {
   for (const field of [query, candidates]) field.addEventListener("input", afterInput);
   candidates.addEventListener("paste", afterPaste);
   byId("clear").addEventListener("click", () => {
-    replace("", "");
-    query.focus();
+    replace(query.value, "");
+    candidates.focus();
   });
   byId("undo").addEventListener("click", undo);
   startFiles();
@@ -85,7 +88,7 @@ export function drawCount() {
     // half-typed JSON has no count yet; it is explained when it is sent
   }
   byId("count").textContent = count ? t("count", { n: count }) : "";
-  byId("clear").hidden = !query.value && !candidates.value;
+  byId("clear").hidden = !candidates.value;
 }
 
 const readNow = () => (asLines === candidates.value ? readLines(candidates.value) : readCandidates(candidates.value));
@@ -143,8 +146,14 @@ function keep() {
   for (const listener of changed) listener();
 }
 
-/** A whole request pasted into the empty form fills the query, too. */
-function afterPaste() {
+/** A whole request pasted into the empty form fills the query, too. A pasted file is read as a dropped one is. */
+function afterPaste(event) {
+  const { files, types } = event.clipboardData;
+  if (files.length && !types.includes("text/plain")) {
+    event.preventDefault();
+    addFiles([...files]);
+    return;
+  }
   setTimeout(() => {
     try {
       const read = readCandidates(candidates.value);
@@ -169,12 +178,10 @@ function replace(newQuery, newCandidates) {
 }
 
 function undo() {
-  [query.value, candidates.value] = replaced;
+  const [oldQuery, oldCandidates] = replaced;
   replaced = null;
-  byId("undo").hidden = true;
-  clearProblems();
-  keep();
-  query.focus();
+  replace(oldQuery, oldCandidates);
+  candidates.focus();
 }
 
 function selectCandidate(index) {
@@ -206,42 +213,69 @@ function startFiles() {
   addEventListener("drop", (event) => {
     if (!hasFiles(event)) return;
     mark(event, null);
-    addFiles([...event.dataTransfer.files]);
+    const folders = new Set([...event.dataTransfer.items].map((item) => item.webkitGetAsEntry?.()).filter((entry) => entry?.isDirectory).map((entry) => entry.name));
+    addFiles([...event.dataTransfer.files], folders);
   });
 }
 
-async function addFiles(files) {
+async function addFiles(files, folders = new Set()) {
   clearProblems();
   const added = [];
+  const names = [];
+  const remarks = [];
   const failed = [];
   for (const file of files) {
     note(t("reading", { name: file.name }));
     try {
-      added.push(...(await readDropped(file)));
+      if (folders.has(file.name)) throw new Unreadable("folder");
+      const { documents, remark } = await readDropped(file);
+      added.push(...documents);
+      names.push(file.name);
+      if (remark) remarks.push(t("problem.file", { name: file.name, why: remark }));
     } catch (error) {
       failed.push(t("problem.file", { name: file.name, why: whyUnread(error) }));
     }
   }
+  note("");
   if (added.length) append(added);
-  note(added.length ? t("added", { n: added.length, name: files.map((file) => file.name).join(", ") }) : "");
+  if (added.length) note([t("added", { n: added.length, name: listed(names) }), ...remarks, byId("candidates-note").textContent].join(" ").trim());
   if (failed.length) say("candidates", failed.join(" "));
 }
 
+const listed = (names) => (names.length > NAMED ? t("added.more", { names: names.slice(0, NAMED).join(", "), n: names.length - NAMED }) : names.join(", "));
+
+/** `{documents, remark}`. Plain text and tables are read here, what only the server reads is sent to it. */
 async function readDropped(file) {
-  const documents = /\.pdf$/i.test(file.name)
-    ? (await passages(file)).map((text) => ({ text }))
-    : readFile(file.name, decodeText(await file.arrayBuffer()));
-  if (!documents.length) throw new Unreadable("empty-file");
-  return documents;
+  const limit = server.info?.limits?.max_body_bytes ?? Infinity;
+  if (file.size > limit) throw new Unreadable("large-file", null, { megabytes: number(limit / 1e6) });
+  const read = !readsHere(file.name) && serverReads(file.name) ? await readByServer(file) : await readHere(file);
+  if (!read.documents.length) throw new Unreadable("empty-file");
+  return read;
 }
+
+async function readHere(file) {
+  const { text, guessed } = decodeText(await file.arrayBuffer());
+  return { documents: readFile(file.name, text), remark: guessed && t("encoding.guessed", { encoding: guessed.toUpperCase() }) };
+}
+
+async function readByServer(file) {
+  const { passages, notes = [], unread_pages: unread = [] } = await readText(file);
+  const remarks = notes.map((each) => saidText(each.message, each));
+  if (unread.length) remarks.push(t("pages.unread", { pages: unread.join(", ") }));
+  return { documents: passages.map((text) => ({ text })), remark: remarks.join(" ") };
+}
+
+const serverReads = (name) => (server.info?.reads ?? [".pdf"]).includes(suffixOf(name));
 
 function whyUnread(error) {
   if (error instanceof Unreadable) {
-    return [error.line === null ? "" : t("problem.line", { n: error.line }), t(`problem.${error.kind}`)].join(" ").trim();
+    const values = { ...error.values, kinds: (server.info?.reads ?? [".pdf"]).join(" ") };
+    return [error.line === null ? "" : t("problem.line", { n: error.line }), t(`problem.${error.kind}`, values)].join(" ").trim();
   }
+  if (error instanceof DOMException) return t("problem.unreadable-file");
   if (!error.kind) throw error;
   const { headline, detail } = explainProblem(error);
-  return `${headline} ${detail}`.trim();
+  return error.kind === "invalid" && detail ? detail : `${headline} ${detail}`.trim();
 }
 
 /** Files add to what is there. */

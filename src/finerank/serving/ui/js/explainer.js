@@ -6,13 +6,13 @@ import { post } from "./api.js";
  * `told(index, explanation)` and `failed(index, problem)` are called as answers come. After a failure nothing more is
  * asked by itself: a server in trouble is not helped by questions nobody put.
  */
-export function startExplainer({ query, model, textOf, rankOf, told, failed }) {
+export function startExplainer({ query, model, halted: haltedAtFirst, textOf, rankOf, told, failed }) {
   const inView = new Set();
   const urgent = [];
   const known = new Map(); // index to whether its words are known, too
   const stop = new AbortController();
   let busy = false;
-  let halted = false;
+  let halted = haltedAtFirst;
 
   async function next() {
     if (busy || stop.signal.aborted) return;

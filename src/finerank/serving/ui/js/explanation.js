@@ -10,13 +10,15 @@ export function drawExplanation(place, { explanation, problem }, { again }) {
     return put(place, element("p", { class: "problem", role: "alert" }, `${problem} `, button));
   }
   if (!explanation) return put(place, element("p", { class: "hint waiting", role: "status" }, t("explain.waiting")));
-  const largest = Math.max(...explanation.sentences.map((sentence) => sentence.drop));
+  const drops = explanation.sentences.map((sentence) => sentence.drop);
+  const largest = Math.max(...drops);
+  const choice = drops.length > 1; // a single sentence decides nothing
   put(
     place,
     element("h3", {}, t("explain.sentences")),
     largest <= 0 && element("p", { class: "hint caution" }, t("explain.none")),
-    element("ol", { class: "sentences" }, explanation.sentences.map((sentence) => sentenceRow(sentence, largest))),
-    element("h3", {}, t("explain.words")),
+    element("ol", { class: "sentences" }, explanation.sentences.map((sentence) => sentenceRow(sentence, choice && sentence.drop === largest && largest > 0))),
+    element("h3", {}, t(choice ? "explain.words" : "explain.words.single")),
     explanation.complete
       ? element("ol", { class: "words", dir: "auto" }, explanation.words.map(wordChip))
       : element("p", { class: "hint waiting", role: "status" }, t("explain.waiting")),
@@ -24,10 +26,9 @@ export function drawExplanation(place, { explanation, problem }, { again }) {
   );
 }
 
-function sentenceRow({ text, drop, share }, largest) {
+function sentenceRow({ text, drop, share }, deciding) {
   const fill = element("span", { class: "fill" });
   fill.style.width = `${share * 100}%`;
-  const deciding = drop === largest && drop > 0;
   return element("li", { class: deciding ? "deciding" : "" },
     element("span", { class: "share" }, percent(share)),
     element("span", { class: "bar" }, fill),

@@ -5,13 +5,13 @@ import { has, number, t } from "./i18n.js";
 import { said } from "./said.js";
 
 /** What went to the prompt is known once the search is. */
-export function drawFunnel(place, { stages, search, answer, busy }) {
+export function drawFunnel(place, { stages, search, answer, busy, ended }) {
   const bars = search ? [...stages, { name: "prompt", kept: search.passages.length, seconds: null }] : stages;
   const widest = Math.max(1, ...bars.map((stage) => stage.kept));
   put(
     place,
     bars.map((stage) => barOf(stage, widest)),
-    !bars.length && element("li", { class: `hint ${busy && !answer ? "waiting" : ""}` }, t(answer ? "ask.way.none" : "ask.way.waiting")),
+    !bars.length && element("li", { class: `hint ${busy && !answer ? "waiting" : ""}` }, t(answer ? "ask.way.none" : ended ? `ask.${ended}` : "ask.way.waiting")),
   );
 }
 

@@ -5,17 +5,18 @@ import { chart } from "./chart.js";
 import { byId, drawing, element, put } from "./element.js";
 import { currentLanguage, has, number, onLanguage, t, time, twoDecimals } from "./i18n.js";
 import { explainProblem } from "./problem.js";
+import { saidText } from "./said.js";
 
 const EVERY_MS = 5_000;
 const CHART_POINTS = 144;
 const RATES = new Set(["top1_replacement_rate", "low_score_share", "low_document_share", "truncation_rate", "tie_rate"]);
 const SERVER_CHARTS = [
-  { name: "pairs", lines: ["pairs_per_s"], format: whole },
+  { name: "pairs", lines: ["pairs_per_s"], format: whole, floor: 1 },
   { name: "latency", lines: ["latency_p50_ms", "latency_p95_ms"], format: milliseconds },
-  { name: "queue", lines: ["queue_pairs"], of: worst, format: whole },
+  { name: "queue", lines: ["queue_pairs"], of: worst, format: whole, floor: 1 },
   { name: "fill", lines: ["batch_fill"], format: percent, floor: 1 },
-  { name: "load", lines: ["requests", "errors"], format: whole, of: worst },
-  { name: "tokens", lines: ["tokens_per_s"], format: whole },
+  { name: "load", lines: ["requests", "errors"], format: whole, of: worst, floor: 1 },
+  { name: "tokens", lines: ["tokens_per_s"], format: whole, floor: 1 },
 ];
 
 const panel = byId("health");
@@ -129,9 +130,9 @@ function figures({ figures, series, window_s: windowS }) {
       element("p", { class: "figure-value" }, valueText(figure.name, figure.value),
         element("span", { class: "hint" }, healthyText(figure))),
       chart({
-        title: "", span, healthy: figure.healthy ?? [null, null], format: (value) => valueText(figure.name, value),
+        title: "", label: said(figure, "title", figure.name), span, healthy: figure.healthy ?? [null, null], format: (value) => valueText(figure.name, value),
         floor: RATES.has(figure.name) ? 0.2 : 0,
-        lines: [{ name: "", points: series.map((point) => ({ time: point.time, value: point.figures[figure.name] ?? null })) }],
+        lines: [{ name: t("chart.measured"), points: series.map((point) => ({ time: point.time, value: point.figures[figure.name] ?? null })) }],
       }),
       element("p", { class: "meaning" }, said(figure, "meaning", figure.meaning)),
       figure.advice && element("p", { class: "advice" }, adviceOf(figure)))));
@@ -143,7 +144,7 @@ const spanOf = (points, lengthS) => {
 };
 
 /** The page's own words for a figure it knows; a newer server's for one it does not. */
-const said = ({ name }, what, otherwise) => (has(`figure.${name}.${what}`) ? t(`figure.${name}.${what}`) : otherwise);
+const said = ({ name }, what, otherwise) => (has(`figure.${name}.${what}`) ? t(`figure.${name}.${what}`) : what === "title" ? otherwise : saidText(otherwise));
 
 function adviceOf(figure) {
   return currentLanguage() === "en" ? figure.advice : said(figure, "advice", figure.advice);
@@ -168,7 +169,7 @@ function distribution({ scores }) {
   return element("section", { class: "distribution", "aria-labelledby": "distribution-title" },
     element("div", { class: "figure-head" },
       element("h3", { id: "distribution-title" }, t("scores.title")),
-      element("span", { class: "legend" }, element("span", { class: "now" }, t("scores.now")), baseline && element("span", { class: "base" }, t("scores.baseline")))),
+      element("ul", { class: "legend" }, element("li", { class: "now" }, t("scores.now")), baseline && element("li", { class: "base" }, t("scores.baseline")))),
     histogram(shares, baseline),
     element("p", { class: "hint" }, t(baseline ? "scores.compared" : "scores.no-baseline")),
     element("p", {}, element("button", { type: "button", id: "baseline", disabled: !total, on: { click: storeBaseline } }, t("scores.store")),
@@ -223,7 +224,7 @@ function serverFigures({ samples, interval_s: intervalS }) {
     element("div", { class: "server-charts" }, SERVER_CHARTS.map(({ name, lines, format, floor, of = mean }) =>
       chart({
         title: t(`stats.${name}`, { seconds: intervalS }), span, format, floor,
-        lines: lines.map((field) => ({ name: lines.length > 1 ? t(`stats.${field}`) : "", points: condensed(samples, field, of) })),
+        lines: lines.map((field) => ({ name: t(lines.length > 1 ? `stats.${field}` : `stats.${name}.line`), points: condensed(samples, field, of) })),
       }))));
 }
 

@@ -3,13 +3,15 @@
 import { readCsv } from "./csv.js";
 
 const TEXT_FIELDS = ["text", "passage", "content", "page_content", "document", "contents", "body", "文本", "内容", "段落"];
+const SNIFFED = 1 << 16; // characters
+const CONTROL = /[\x01-\x08\x0e-\x1a\x1c-\x1f\x7f-\x9f]/g; // \x1b colors the logs of a terminal
 const ID_FIELDS = ["id", "_id", "doc_id", "docid", "编号"];
 
-/** Text that is no list of candidates. `kind` is a message of the page, `line` counts from 1. */
+/** Text that is no list of candidates. `kind` is a message of the page, `line` counts from 1, `values` fill the message. */
 export class Unreadable extends Error {
-  constructor(kind, line = null) {
+  constructor(kind, line = null, values = {}) {
     super(kind);
-    Object.assign(this, { kind, line });
+    Object.assign(this, { kind, line, values });
   }
 }
 
@@ -38,27 +40,73 @@ export function writeCandidates(documents) {
   return isPlain(documents, lines) ? lines : documents.map(jsonLine).join("\n");
 }
 
-/** The candidates of a file that the browser can read. */
-export function readFile(name, text) {
-  const suffix = name.slice(name.lastIndexOf(".")).toLowerCase();
-  return (FILE_READERS[suffix] ?? FILE_READERS[".txt"])(text.replace(/^\ufeff/, ""));
+/** The suffix of a file's name in lower case, with its dot; empty where there is none. */
+export const suffixOf = (name) => /\.[^./\\]*$/.exec(name)?.[0].toLowerCase() ?? "";
+
+/** Whether the browser knows this kind of file by its suffix. */
+export const readsHere = (name) => suffixOf(name) in FILE_READERS;
+
+/** The candidates of a file's text; of a kind that is not known, one a line. */
+export const readFile = (name, text) => (FILE_READERS[suffixOf(name)] ?? FILE_READERS[".txt"])(text.replace(/^\ufeff/, ""));
+
+/**
+ * `{text, guessed}` of a file's bytes. UTF-8, and UTF-16 with its mark, are told for certain; other encodings are
+ * `guessed`. Raises `Unreadable` for bytes that are not text.
+ */
+export function decodeText(bytes) {
+  const [encoding, guessed] = encodingOf(bytes);
+  const text = new TextDecoder(encoding).decode(bytes);
+  if (looksBinary(text)) throw new Unreadable("binary");
+  return { text, guessed: guessed ? encoding : "" };
 }
 
-/** The text of a file's bytes: UTF-8, UTF-16 with its mark, else GB18030. */
-export function decodeText(bytes) {
-  const [first, second] = new Uint8Array(bytes);
-  if ((first === 0xff && second === 0xfe) || (first === 0xfe && second === 0xff)) {
-    return new TextDecoder(first === 0xff ? "utf-16le" : "utf-16be").decode(bytes);
-  }
+/** `[encoding, whether it is a guess]`. */
+function encodingOf(buffer) {
+  const bytes = new Uint8Array(buffer);
+  if (bytes[0] === 0xff && bytes[1] === 0xfe) return ["utf-16le", false];
+  if (bytes[0] === 0xfe && bytes[1] === 0xff) return ["utf-16be", false];
+  if (fits("utf-8", bytes)) return ["utf-8", false];
+  const { pairs, common, letters } = pairsOf(bytes);
+  const chinese = fits("gb18030", bytes) && letters * 2 < pairs;
+  return [chinese ? "gb18030" : "windows-1252", !chinese || common < pairs * 0.7];
+}
+
+function fits(encoding, bytes) {
   try {
-    return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
+    new TextDecoder(encoding, { fatal: true }).decode(bytes);
+    return true;
   } catch {
-    return new TextDecoder("gb18030").decode(bytes);
+    return false;
   }
+}
+
+/**
+ * The pairs of bytes that GB18030 would read: how many are among its 3,755 common characters or punctuation, and how many
+ * are rather an accented letter before another letter.
+ */
+function pairsOf(bytes) {
+  const found = { pairs: 0, common: 0, letters: 0 };
+  for (let place = 0; place < bytes.length; place++) {
+    if (bytes[place] < 0x81) continue;
+    const [lead, trail] = [bytes[place], bytes[++place]];
+    found.pairs++;
+    found.common += trail > 0xa0 && ((lead >= 0xb0 && lead <= 0xd7) || (lead >= 0xa1 && lead <= 0xa3));
+    found.letters += trail < 0x80;
+  }
+  return found;
+}
+
+/** A NUL, many control characters, or the first letters of a format that is written in ASCII but is not prose. */
+function looksBinary(text) {
+  if (text.includes("\0") || /^(%PDF-|%!PS|\{\\rtf)/.test(text)) return true;
+  const start = text.slice(0, SNIFFED);
+  return (start.match(CONTROL)?.length ?? 0) > start.length / 100;
 }
 
 const FILE_READERS = {
   ".txt": (text) => readLines(text).documents,
+  ".text": (text) => readLines(text).documents,
+  ".log": (text) => readLines(text).documents,
   ".md": readMarkdown,
   ".markdown": readMarkdown,
   ".json": (text) => readWhole(parseJson(text)).documents,

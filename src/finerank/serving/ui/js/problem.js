@@ -1,6 +1,7 @@
 // A failure in a person's words: what happened, what to do, and at which field to say it.
 
 import { has, t } from "./i18n.js";
+import { saidText } from "./said.js";
 
 /** `{field, line, headline, detail}`: `field` is "query", "candidates", "key" or null; `line` the candidate, from 0. */
 export function explainProblem(problem) {
@@ -12,6 +13,6 @@ export function explainProblem(problem) {
     field,
     line: place?.[2] === undefined ? null : Number(place[2]),
     headline: t(has(name) ? name : "problem.failed", { seconds: Math.ceil(problem.retryAfterS ?? 1) }),
-    detail: problem.message ?? "",
+    detail: saidText(problem.message, problem),
   };
 }

@@ -8,8 +8,11 @@ import { drawEmpty } from "./empty.js";
 import { drawExamples } from "./examples.js";
 import { startExplainer } from "./explainer.js";
 import { onLanguage, t } from "./i18n.js";
+import { filterCards, startFilter } from "./filter.js";
 import { explainProblem } from "./problem.js";
+import { saidText } from "./said.js";
 import { defaultModel, models, onServer, server } from "./server.js";
+import { copyButtons } from "./snippet.js";
 import { drawTable } from "./table.js";
 import { onThreshold, showScores, startThreshold, threshold } from "./threshold.js";
 import { drawStrip, drawVerdict } from "./verdict.js";
@@ -17,12 +20,13 @@ import { drawStrip, drawVerdict } from "./verdict.js";
 const EXPLAINED_AT_ONCE = 5;
 const list = byId("cards");
 
-let run = null; // the ranking on the page: its request, cards, answer, and how to stop it
+let run = null; // the ranking asked for last: its request, and how to stop it
+let shown = null; // the one on the page, with its cards and answer: it stays until the first scores of the next
 let examples = [];
 let needsKey = null; // shows the field for the key, and calls back once there is one
 
 /** What Compare can use again: the request of the last finished ranking, and its answer. */
-export const lastRanking = () => (run?.answer ? { request: run.request, model: run.model, answer: run.answer } : null);
+export const lastRanking = () => (shown?.answer ? { request: shown.request, model: shown.model, answer: shown.answer } : null);
 
 export const chosenModel = () => byId("model").value || defaultModel()?.name || null;
 
@@ -30,6 +34,8 @@ export function startRerank(askForKey) {
   needsKey = askForKey;
   startComposer();
   startThreshold();
+  startFilter();
+  byId("actions").append(copyButtons(requestToCopy));
   byId("composer").addEventListener("submit", (event) => {
     event.preventDefault();
     rank();
@@ -40,10 +46,10 @@ export function startRerank(askForKey) {
     rank();
   });
   if (/Mac|iP/.test(navigator.platform)) byId("run").querySelector("kbd").textContent = "⌘ ↵";
-  byId("stop").addEventListener("click", () => run?.stop("stopped"));
+  byId("stop").addEventListener("click", () => run.abort.abort());
   list.addEventListener("keydown", moveBetweenCards);
-  onThreshold((value) => run?.cards.forEach((card) => card.setThreshold(value)));
-  onInput(() => (byId("stale").hidden = !run?.answer || run.fields === fieldsNow()));
+  onThreshold((value) => shown?.cards.forEach((card) => card.setThreshold(value)));
+  onInput(() => (byId("stale").hidden = !shown || shown.fields === fieldsNow()));
   byId("raw").addEventListener("toggle", drawRaw);
   onServer(drawModels);
   onLanguage(draw);
@@ -69,19 +75,41 @@ function choose(example) {
 async function rank(longDocuments = null) {
   const request = readRequest();
   if (!request) return;
-  run?.stop();
+  run?.abort.abort();
+  if (shown) pauseExtras(shown);
   const mine = (run = startRun(request, longDocuments));
   showBusy(true);
   try {
     for await (const { event, data } of stream("finerank/v1/rerank", bodyOf(request, longDocuments), { signal: mine.abort.signal })) {
+      if (run !== mine) return;
       if (event === "progress") showProgress(mine, data);
       else if (event === "result") finish(mine, data);
     }
   } catch (problem) {
-    if (problem.name !== "AbortError") fail(mine, problem);
+    if (run === mine) end(mine, problem.name === "AbortError" ? "stopped" : "broken");
+    if (run === mine && problem.name !== "AbortError") fail(mine, problem);
   } finally {
     if (run === mine) showBusy(false);
   }
+}
+
+/** A ranking that ended early keeps the scores that came. Without any, the one before stays. */
+function end(mine, how) {
+  placeWaiting(mine);
+  mine.ended = how;
+  byId("live").textContent = how === "stopped" ? t("live.stopped") : "";
+  if (shown === mine) drawUnfinished();
+  if (shown?.answer) startExtras(shown);
+  else if (shown) startExplaining(shown, { halted: true });
+}
+
+/** The request in the fields, as a caller would send it. */
+function requestToCopy() {
+  const request = readRequest();
+  if (!request) return null;
+  const documents = request.documents.map((document) => (Object.keys(document).length === 1 ? document.text : document));
+  const model = byId("model").value;
+  return { path: "finerank/v1/rerank", body: { query: request.query, documents, ...(model ? { model } : {}) } };
 }
 
 const bodyOf = (request, longDocuments) => ({
@@ -96,28 +124,29 @@ const bodyOf = (request, longDocuments) => ({
 function startRun(request, longDocuments) {
   clearProblems();
   byId("failure").hidden = true;
-  const mine = { request, model: chosenModel(), longDocuments, fields: fieldsNow(), cards: new Map(), sorted: [], answer: null, explainer: null, abort: new AbortController(), waiting: [], frame: null };
-  mine.stop = (said) => {
-    mine.abort.abort();
-    mine.explainer?.stop();
-    cancelAnimationFrame(mine.frame);
-    if (said && !mine.answer) byId("live").textContent = t("live.stopped");
-  };
-  return mine;
+  return { request, model: chosenModel(), longDocuments, fields: fieldsNow(), cards: new Map(), sorted: [], answer: null, ended: "", abort: new AbortController(), explainer: null, extras: null, waiting: [], frame: null };
 }
 
 /** The old ranking stays on the page until the first scores of the new one are there. */
 function clearOld(mine) {
-  if (mine.cleared) return;
-  mine.cleared = true;
+  if (shown === mine) return;
+  shown = mine;
   list.replaceChildren();
-  put(byId("verdict"), element("p", { class: "headline waiting" }, t("verdict.waiting")));
   for (const id of ["strip", "notes", "raw-table"]) put(byId(id));
   byId("raw").hidden = true;
   byId("empty").hidden = true;
   byId("outcome").hidden = false;
   byId("stale").hidden = true;
+  drawUnfinished();
   showScores([]);
+}
+
+/** The headline of a ranking that is under way, or that ended early. */
+function drawUnfinished() {
+  const { ended, sorted, request } = shown;
+  const headline = element("p", { class: ended ? "headline unfinished" : "headline waiting" });
+  headline.textContent = t(ended ? `verdict.${ended}` : "verdict.waiting", { done: sorted.length, n: request.documents.length });
+  put(byId("verdict"), headline);
 }
 
 /** On a phone the results are below the fields. */
@@ -139,7 +168,7 @@ function showProgress(mine, { done, total, scores }) {
 function placeWaiting(mine) {
   cancelAnimationFrame(mine.frame);
   mine.frame = null;
-  if (!mine.waiting.length) return;
+  if (run !== mine || !mine.waiting.length) return;
   clearOld(mine);
   for (const score of mine.waiting.splice(0)) place(mine, score);
   renumber(mine);
@@ -171,6 +200,7 @@ function addCard(mine, index) {
 function renumber(mine) {
   mine.sorted.forEach((card, place) => card.known.rank !== place + 1 && card.update({ rank: place + 1 }));
   showScores(mine.sorted.map((card) => card.known.score));
+  filterCards(mine.sorted);
 }
 
 function finish(mine, answer) {
@@ -183,13 +213,13 @@ function finish(mine, answer) {
   if (!inOrder(mine.sorted)) list.replaceChildren(...mine.sorted.map((card) => card.node));
   byId("progress").value = byId("progress").max;
   drawOutcome();
+  filterCards(mine.sorted);
   scrollToResults();
   byId("live").textContent = t("live.done", { n: answer.results.length, first: (answer.results[0]?.index ?? 0) + 1 });
   requestAnimationFrame(() => setTimeout(() => {
     performance.mark("finerank:interactive");
     performance.measure("finerank:render", "finerank:response", "finerank:interactive");
-    explainLater(mine);
-    markShared(mine);
+    if (run === mine) startExtras(mine);
   }));
 }
 
@@ -197,11 +227,27 @@ const finalOf = ({ rank, score, logit, probability, truncated, best_span: bestSp
 
 const inOrder = (cards) => list.children.length === cards.length && cards.every((card, place) => list.children[place] === card.node);
 
-function explainLater(mine) {
-  if (run !== mine) return;
+/** What is asked for once the ranking is there: which sentences decided, and which words are shared. */
+function startExtras(mine) {
+  startExplaining(mine);
+  markShared(mine);
+}
+
+/** A new ranking comes first; if it comes to nothing, `startExtras` goes on. */
+function pauseExtras(mine) {
+  mine.extras?.abort();
+  mine.explainer?.stop();
+  mine.explainer = null;
+}
+
+/** `halted`: only what a person asks for is explained. */
+function startExplaining(mine, { halted = false } = {}) {
+  pauseExtras(mine);
+  mine.extras = new AbortController();
   mine.explainer = startExplainer({
     query: mine.request.query,
     model: mine.model,
+    halted,
     textOf: (index) => mine.request.documents[index].text,
     rankOf: (index) => mine.cards.get(index).known.rank,
     told: (index, explanation) => mine.cards.get(index).update({ explanation, problem: null }),
@@ -210,15 +256,17 @@ function explainLater(mine) {
   const observer = new IntersectionObserver((entries) => {
     for (const entry of entries) {
       const { index } = entry.target.dataset;
-      mine.explainer[entry.isIntersecting ? "see" : "unsee"](Number(index));
+      mine.explainer?.[entry.isIntersecting ? "see" : "unsee"](Number(index));
     }
   });
-  mine.abort.signal.addEventListener("abort", () => observer.disconnect());
+  mine.extras.signal.addEventListener("abort", () => observer.disconnect());
   mine.sorted.forEach((card, place) => {
+    const { explanation } = card.known;
     card.node.dataset.index = card.index;
+    if (card.node.classList.contains("open") && !explanation?.complete) mine.explainer.ask(card.index);
+    if (explanation) return;
     if (place < EXPLAINED_AT_ONCE) mine.explainer.see(card.index);
     else observer.observe(card.node);
-    if (card.node.classList.contains("open")) mine.explainer.ask(card.index);
   });
 }
 
@@ -237,7 +285,7 @@ function explainFailed(mine, index, problem, asked) {
 async function markShared(mine) {
   try {
     const texts = mine.request.documents.map((document) => document.text);
-    const { spans } = await post("finerank/v1/overlap", { query: mine.request.query, documents: texts }, { signal: mine.abort.signal });
+    const { spans } = await post("finerank/v1/overlap", { query: mine.request.query, documents: texts }, { signal: mine.extras.signal });
     mine.cards.forEach((card, index) => spans[index]?.length && card.update({ shared: spans[index] }));
   } catch (problem) {
     if (problem.name !== "AbortError") addNote("shared", t("note.shared", { why: explainProblem(problem).headline }), t("again"), () => markShared(mine));
@@ -246,11 +294,8 @@ async function markShared(mine) {
 
 /** A failed request takes nothing away: the fields stay as they are, and the last ranking stays below. */
 function fail(mine, problem) {
-  if (run !== mine) return;
   const again = () => rank(mine.longDocuments);
   const { field, headline, detail } = explainProblem(problem);
-  placeWaiting(mine);
-  byId("live").textContent = "";
   if (field === "key") return needsKey(problem, again);
   if (showProblem(problem)) return;
   const partly = mine.sorted.length ? t("problem.partly", { done: mine.sorted.length, n: mine.request.documents.length }) : "";
@@ -266,6 +311,7 @@ function fail(mine, problem) {
 
 function showBusy(busy) {
   byId("rerank").classList.toggle("busy", busy);
+  if (!busy && document.activeElement === byId("stop")) byId("run").focus(); // a hidden button has no focus
   byId("stop").hidden = !busy;
   byId("run").setAttribute("aria-busy", String(busy));
   if (busy) {
@@ -282,15 +328,15 @@ function addNote(name, text, action, onAction) {
 }
 
 function drawNotes({ answer, longDocuments }) {
-  put(byId("notes"), answer.degraded && element("p", { class: "note caution" }, t("note.degraded", { why: answer.degraded })));
+  put(byId("notes"), answer.degraded && element("p", { class: "note caution" }, t("note.degraded", { why: answer.degraded_code ? saidText(answer.degraded, answer.degraded_code) : answer.degraded })));
   const cut = answer.results.filter((result) => result.truncated).length;
   if (cut && longDocuments !== "chunk") addNote("cut", t("note.cut", { n: cut }), t("note.cut.do"), () => rank("chunk"));
 }
 
 function drawRaw() {
-  if (!run?.answer || !byId("raw").open) return;
-  drawTable(byId("raw-table"), run.answer.results.map((result) => {
-    const { id, text, metadata } = run.request.documents[result.index];
+  if (!shown?.answer || !byId("raw").open) return;
+  drawTable(byId("raw-table"), shown.answer.results.map((result) => {
+    const { id, text, metadata } = shown.request.documents[result.index];
     return {
       rank: result.rank, id: id ?? result.index + 1, index: result.index, text, logit: result.logit, score: result.score,
       probability: result.probability, truncated: result.truncated, ...(metadata ? { metadata } : {}),
@@ -320,24 +366,25 @@ function drawAllExamples() {
 function draw() {
   drawCount();
   drawAllExamples();
-  run?.cards.forEach((card) => card.draw());
-  if (run?.answer) drawOutcome();
+  shown?.cards.forEach((card) => card.draw());
+  if (shown?.answer) drawOutcome();
+  else if (shown) drawUnfinished();
 }
 
 function drawOutcome() {
   byId("examples").hidden = !examples.length;
-  drawVerdict(byId("verdict"), run.answer.results, run.request.answer);
-  drawStrip(byId("strip"), run.answer);
-  drawNotes(run);
+  drawVerdict(byId("verdict"), shown.answer.results, shown.request.answer);
+  drawStrip(byId("strip"), shown.answer);
+  drawNotes(shown);
   byId("raw").hidden = false;
   drawRaw();
-  showScores(run.answer.results.map((result) => result.score));
+  showScores(shown.answer.results.map((result) => result.score));
 }
 
 function moveBetweenCards(event) {
   const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
   if (!step || !event.target.classList.contains("toggle")) return;
-  const cards = [...list.children];
+  const cards = [...list.children].filter((card) => !card.hidden);
   const to = cards[cards.indexOf(event.target.closest(".card")) + step];
   if (to) event.preventDefault() || to.querySelector(".toggle").focus();
 }

@@ -1,5 +1,6 @@
 // The raw data: every result as a row, sortable, to copy or to keep as CSV or JSON.
 
+import { copy } from "./clipboard.js";
 import { writeCsv } from "./csv.js";
 import { element, put } from "./element.js";
 import { t } from "./i18n.js";
@@ -73,25 +74,6 @@ const cells = (rows, columns) => [columns.map((column) => t(`raw.${column.name}`
 
 /** For spreadsheets: tabs and line breaks within a text become spaces. */
 const tabbed = (rows, columns) => cells(rows, columns).map((row) => row.map((value) => String(value ?? "").replace(/[\t\r\n]+/g, " ")).join("\t")).join("\n");
-
-async function copy(text) {
-  try {
-    await navigator.clipboard.writeText(text);
-    return true;
-  } catch {
-    return copyBySelection(text); // over plain HTTP from another machine there is no clipboard API
-  }
-}
-
-function copyBySelection(text) {
-  const area = element("textarea", { class: "unseen", "aria-hidden": "true" });
-  area.value = text;
-  document.body.append(area);
-  area.select();
-  const copied = document.execCommand("copy");
-  area.remove();
-  return copied;
-}
 
 function save(name, type, text) {
   const url = URL.createObjectURL(new Blob([text], { type: `${type};charset=utf-8` }));

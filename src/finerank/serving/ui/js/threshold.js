@@ -18,6 +18,9 @@ let scores = [];
 let strokes = [];
 let own = null;
 
+/** As the slider tells them apart. */
+const same = (a, b) => Math.abs(a - b) < 0.005;
+
 const ownNow = () => defaultModel()?.threshold ?? null;
 
 export const threshold = () => Number(slider.value);
@@ -43,7 +46,7 @@ export function startThreshold() {
 /** The threshold that the server itself is set to, if any, is a preset too. */
 function drawPresets() {
   own = ownNow();
-  const presets = own === null ? PRESETS : [{ name: "own", value: own }, ...PRESETS];
+  const presets = own === null ? PRESETS : [{ name: "own", value: own }, ...PRESETS.filter(({ value }) => !same(value, own))];
   put(byId("presets"), presets.map(({ name, value }) =>
     element("button", { type: "button", class: "chip", "data-value": value, on: { click: () => setTo(value) } },
       t(`preset.${name}`), " ", element("span", { class: "value" }, String(Number(value.toFixed(2)))))));
@@ -68,7 +71,7 @@ function draw() {
   const over = scores.filter((score) => isOver(score, value)).length;
   byId("threshold-split").textContent = scores.length ? t("threshold.split", { over, under: scores.length - over }) : t("threshold.hint");
   for (const preset of byId("presets").children) {
-    preset.setAttribute("aria-pressed", String(Math.abs(Number(preset.dataset.value) - value) < 0.005));
+    preset.setAttribute("aria-pressed", String(same(Number(preset.dataset.value), value)));
   }
   put(byId("bands"), BANDS.map((band) =>
     element("li", { class: `band ${band}` },
