@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from finerank import FinerankError, InvalidInput, MissingExtra
+from finerank.ranking import is_blank
 from finerank.training.examples import READERS, Example, read_examples, with_teacher_scores, write_examples
 
 NUMBERS = st.floats(allow_nan=False, allow_infinity=False)
@@ -22,7 +23,7 @@ def any_examples(draw: st.DrawFn) -> Example:
     passages = draw(st.lists(st.text(), min_size=1, max_size=4))
     numbers = st.lists(NUMBERS, min_size=len(passages), max_size=len(passages)).map(tuple)
     return Example(
-        query=draw(st.text(min_size=1).filter(str.strip)),
+        query=draw(st.text(min_size=1).filter(lambda text: not is_blank(text))),
         passages=tuple(passages),
         labels=draw(numbers),
         teacher=draw(st.none() | numbers),

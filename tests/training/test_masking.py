@@ -92,7 +92,9 @@ def test_the_same_batch_hides_the_same_words_and_another_hides_others(collator: 
     assert not torch.equal(one, other)
 
 
-def test_the_losses_are_those_of_the_two_models(tmp_path: Path, collator: MaskingCollator, make_lists: MakeLists):
+def test_the_losses_are_those_of_the_two_models(
+    tmp_path: Path, tokenizer: Tokenizer, collator: MaskingCollator, make_lists: MakeLists
+):
     """A checkpoint with a head predicts through our scorer as it does in transformers."""
     torch.manual_seed(1)
     config = BertConfig(
@@ -102,7 +104,7 @@ def test_the_losses_are_those_of_the_two_models(tmp_path: Path, collator: Maskin
     whole = BertForMaskedLM(config).eval()
     torch.nn.init.normal_(whole.cls.predictions.bias)
     whole.save_pretrained(tmp_path)
-    (tmp_path / "tokenizer.json").write_text(collator.lists.encoder._tokenizer.to_str())
+    (tmp_path / "tokenizer.json").write_text(tokenizer.to_str())
     lists, batch = scorer(tmp_path), collator(make_lists(4))
     with torch.no_grad():
         loss, scores = lists(**batch)

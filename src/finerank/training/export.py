@@ -105,11 +105,12 @@ def export(model: str, out: Path, precision: Precision = "fp32") -> Parity:
 
 def compare(source: str, exported: Path, backend: str) -> Parity:
     """Score the keyword traps of every language that the model reads, and a long passage made of each language's texts,
-    with both."""
+    with both; if it reads none of them, texts of its own vocabulary."""
     kept: list[NDArray[np.float64]] = []
     for model, kind in ((source, backend), (str(exported), "onnx")):
         with Reranker.from_pretrained(model, backend=kind, device="cpu", effort="full") as reranker:  # type: ignore[arg-type]
-            pairs = [(query, text) for query, texts in _real_text() if _reads(reranker, query) for text in texts]
+            requests = [request for request in _real_text() if _reads(reranker, request[0])] or [_own_words(exported)]
+            pairs = [(query, text) for query, texts in requests for text in texts]
             kept.append(np.array([pair.logit for pair in reranker.score_pairs(pairs)]))
     one, other = kept
     return Parity(len(one), float(np.abs(one - other).max()), float(np.ptp(one)), _kendall_tau(one, other))
@@ -121,6 +122,12 @@ def _reads(reranker: Reranker, query: str) -> bool:
     except UnreadableQuery:
         return False
     return True
+
+
+def _own_words(folder: Path) -> tuple[str, list[str]]:
+    """A query and passages of many lengths, of words from the vocabulary of the model in `folder`."""
+    words = sorted(word for word in load_tokenizer(folder / "tokenizer.json").get_vocab() if word.isalpha())
+    return " ".join(words[:4]), [" ".join(words[place::7]) for place in range(7)] + [" ".join(words)]
 
 
 def _real_text() -> list[tuple[str, list[str]]]:
