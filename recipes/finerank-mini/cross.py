@@ -1,16 +1,15 @@
 """Trains finerank-mini's second stage: a cross-encoder that corrects the first one.
 
-    python recipes/finerank-mini/cross.py ENCODER MINILM taught.jsonl RUN
+    python recipes/finerank-mini/cross.py ENCODER MINILM RUN
 
-Every step mixes lists taught by `teach.py` with judged and written ones (`data/`). A list's loss has three parts: the
-cross-encoder alone follows the teachers (Kullback-Leibler divergence) and the answer (cross-entropy), and so does its
-sum with the first stage, which is what will rank. Weights are averaged over the last steps. State goes to
-RUN/state.pt every ten minutes; run again, the training goes on exactly there. With `--cooldown STEPS` the learning
-rate falls to 0 and it ends.
+RUN holds what `teach.py` made: taught.jsonl, judged.jsonl and written.jsonl, of which every step takes some. A list's
+loss has three parts: the cross-encoder alone follows the teachers (Kullback-Leibler divergence) and the answer
+(cross-entropy), and so does its sum with the first stage, which is what will rank. Weights are averaged over the last
+steps. State goes to RUN/state.pt every ten minutes; run again, the training goes on exactly there. With `--cooldown
+STEPS` the learning rate falls to 0 and it ends.
 """
 
 import argparse
-import json
 import random
 import time
 import zlib
@@ -23,9 +22,8 @@ import torch.nn.functional as F  # noqa: N812 - torch's own convention
 from graft import CrossEncoder, Texts, batches, english, fit_map, graft, save
 from torch import Tensor
 
-from finerank.io.jsonl import read_values
+from finerank.io.jsonl import read_objects
 
-DATA = Path(__file__).parent / "data"
 LISTS, JUDGED, WRITTEN = 16, 3, 1
 """Lists of a step, and how many of them are judged and written ones."""
 
@@ -45,8 +43,8 @@ SAVE_S, LOG_STEPS = 600, 20
 Row = dict[str, Any]
 
 
-def taught_lists(path: Path) -> list[Row]:
-    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+def taught_lists(run: Path) -> list[Row]:
+    rows = _read(run / "taught.jsonl")
     return [row for row in rows if is_hard(row) or zlib.crc32(row["query"].encode()) % 100 < KEPT_EASY]
 
 
@@ -54,11 +52,13 @@ def is_hard(row: Row) -> bool:
     return float(row["late"][0] - max(row["late"][1:])) <= EASY
 
 
-def other_lists(name: str) -> list[Row]:
-    """Judged or written lists that the repository holds, of those the ones that tell passages apart."""
-    path = DATA / f"{name}.jsonl.zst"
-    rows = [value for _, value in read_values(path)] if path.exists() else []
-    return [row for row in rows if max(row["grades"]) >= 2 and len(set(row["grades"])) > 1]
+def graded_lists(path: Path) -> list[Row]:
+    """Judged or written lists that tell passages apart."""
+    return [row for row in _read(path) if max(row["grades"]) >= 2 and len(set(row["grades"])) > 1]
+
+
+def _read(path: Path) -> list[Row]:
+    return [dict(value) for _, value in read_objects(path)] if path.exists() else []
 
 
 def list_loss(row: Row, logits: Tensor) -> Tensor:
@@ -152,7 +152,8 @@ def scored(model: CrossEncoder, texts: Texts, rows: Sequence[Row]) -> list[Tenso
 
 def main(options: argparse.Namespace) -> None:
     torch.manual_seed(0)
-    taught, judged, written = taught_lists(options.taught), other_lists("judged"), other_lists("written")
+    taught = taught_lists(options.run)
+    judged, written = (graded_lists(options.run / f"{name}.jsonl") for name in ("judged", "written"))
     print(f"{len(taught)} taught lists, {len(judged)} judged, {len(written)} written")
     texts = Texts(options.encoder / "tokenizer.json")
     run = Run(graft(options.encoder, options.minilm), options.run, RATE)
@@ -183,7 +184,7 @@ def main(options: argparse.Namespace) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name in ("encoder", "minilm", "taught", "run"):
+    for name in ("encoder", "minilm", "run"):
         parser.add_argument(name, type=Path)
     parser.add_argument("--cooldown", type=int, default=0)
     parser.add_argument("--max-steps", type=int, default=0)

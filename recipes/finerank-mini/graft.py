@@ -45,7 +45,7 @@ class CrossEncoder(nn.Module):
     def __init__(self, vocabulary: int) -> None:
         super().__init__()
         self.word, self.position = nn.Embedding(vocabulary, HIDDEN), nn.Embedding(512, HIDDEN)
-        self.type, self.embedding_norm = nn.Embedding(2, HIDDEN), nn.LayerNorm(HIDDEN, eps=1e-12)
+        self.segment, self.embedding_norm = nn.Embedding(2, HIDDEN), nn.LayerNorm(HIDDEN, eps=1e-12)
         self.layers = nn.ModuleList(Layer() for _ in range(LAYERS))
         self.map, self.pool, self.head = nn.Linear(HIDDEN, HIDDEN), nn.Linear(HIDDEN, HIDDEN), nn.Linear(HIDDEN, 1)
         self.word.weight.requires_grad = False
@@ -62,7 +62,7 @@ class CrossEncoder(nn.Module):
 
     def embed(self, batch: "Batch") -> Tensor:
         ids, types, positions = batch.tokens
-        return self.embedding_norm(self.word(ids) + self.position(positions) + self.type(types))
+        return self.embedding_norm(self.word(ids) + self.position(positions) + self.segment(types))
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +179,7 @@ def save(model: CrossEncoder, path: Path) -> None:
     """The weights under BERT's names, without the word embeddings, which are the first stage's."""
     tensors = {
         "bert.embeddings.position_embeddings.weight": model.position.weight,
-        "bert.embeddings.token_type_embeddings.weight": model.type.weight,
+        "bert.embeddings.token_type_embeddings.weight": model.segment.weight,
     }
     modules = {
         "bert.embeddings.LayerNorm": model.embedding_norm,
@@ -215,6 +215,7 @@ def fit_map(model: CrossEncoder, tokenizer: Path, upper: Path, texts: Sequence[t
         states, places = [], []
         for vocabulary, module, cls, sep in ((ours, model, 0, 2), (theirs, other, 101, 102)):
             vocabulary.no_truncation()
+            vocabulary.no_padding()
             q, p = (vocabulary.encode(text, is_pretokenized=True, add_special_tokens=False) for text in words)
             place = {"cls": 0, "middle": len(q.ids) + 1, "end": len(q.ids) + len(p.ids) + 2}
             for kind, encoding, first in (("q", q, 1), ("p", p, len(q.ids) + 2)):
@@ -254,7 +255,7 @@ def _weights(folder: Path) -> dict[str, Tensor]:
 
 
 def _fill_embeddings(model: CrossEncoder, weights: dict[str, Tensor]) -> None:
-    for module, name in ((model.word, "word"), (model.position, "position"), (model.type, "token_type")):
+    for module, name in ((model.word, "word"), (model.position, "position"), (model.segment, "token_type")):
         module.weight.data = weights[f"bert.embeddings.{name}_embeddings.weight"][: len(module.weight)].clone()
     for part in ("weight", "bias"):
         getattr(model.embedding_norm, part).data = weights[f"bert.embeddings.LayerNorm.{part}"].clone()

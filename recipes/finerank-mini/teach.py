@@ -1,6 +1,8 @@
 """Teacher logits for training lists: of finerank-mini's first stage, and for English of ms-marco-MiniLM-L-12-v2.
 
-    python recipes/finerank-mini/teach.py lists.jsonl MINILM taught.jsonl
+    python recipes/finerank-mini/teach.py lists.jsonl MINILM RUN/taught.jsonl
+    python recipes/finerank-mini/teach.py recipes/finerank-mini/data/judged.jsonl.zst MINILM RUN/judged.jsonl
+    python recipes/finerank-mini/teach.py recipes/finerank-mini/data/written.jsonl.zst MINILM RUN/written.jsonl
 
 MINILM is a folder with float32 weights. Lists are appended in a seeded order, 200 at a time; run again, it goes on
 where it was stopped.
@@ -14,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from finerank import Reranker
+from finerank.io.jsonl import read_objects
 
 AT_ONCE = 200
 LENGTH = 192
@@ -36,7 +39,7 @@ def is_english(row: Row) -> bool:
 
 
 def main(lists: Path, minilm: str, out: Path) -> None:
-    rows = [json.loads(line) for line in lists.read_text(encoding="utf-8").splitlines()]
+    rows = [dict(value) for _, value in read_objects(lists)]
     random.Random(3).shuffle(rows)
     done = len(out.read_text(encoding="utf-8").splitlines()) if out.exists() else 0
     late = Reranker.from_pretrained(max_length=LENGTH)
