@@ -163,7 +163,7 @@ def _slim(root: Path) -> None:
         (root / folder).mkdir(parents=True)
     excluded = "".join(f"path-exclude /{folder}/*\n" for folder in folders)
     (root / "etc/dpkg/dpkg.cfg.d/docker").write_text(excluded, encoding="utf-8")
-    no_caches = 'Dir::Cache::pkgcache ""; Dir::Cache::srcpkgcache "";\nDPkg::Post-Invoke { "apt-get clean"; };\n'
+    no_caches = 'Dir::Cache::pkgcache ""; Dir::Cache::srcpkgcache "";\nDPkg::Post-Invoke { "rm -f /var/cache/apt/archives/*.deb"; };\n'
     (root / "etc/apt/apt.conf.d/docker-clean").write_text(no_caches, encoding="utf-8")
 
 

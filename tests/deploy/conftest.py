@@ -58,18 +58,29 @@ def first_metrics() -> str:
 
 
 @pytest.fixture(scope="session")
-def check() -> CheckTool:
-    """Runs a tool of the extra `deploy` over files; skips where it is not installed."""
+def program() -> Callable[[str], str]:
+    """The path of a tool of the extra `deploy`; skips where it is not installed."""
+
+    def find(tool: str) -> str:
+        beside = Path(sys.executable).parent
+        found = shutil.which(tool, path=str(beside)) or shutil.which(tool)
+        if found is None:
+            pytest.skip(f"{tool} is not installed: make check-deploy")
+        return found
+
+    return find
+
+
+@pytest.fixture(scope="session")
+def check(program: Callable[[str], str]) -> CheckTool:
+    """Runs a tool over files; fails with what it says."""
 
     def run(tool: str, *arguments: str, files: Iterable[Path]) -> None:
-        beside = Path(sys.executable).parent
-        program = shutil.which(tool, path=str(beside)) or shutil.which(tool)
-        if program is None:
-            pytest.skip(f"{tool} is not installed: make check-deploy")
+        executable = program(tool)
         found = [str(file) for file in files]
         assert found
-        path = f"{Path(program).parent}:/usr/bin:/bin"
-        done = subprocess.run([program, *arguments, *found], capture_output=True, text=True, env={"PATH": path})
+        path = f"{Path(executable).parent}:/usr/bin:/bin"
+        done = subprocess.run([executable, *arguments, *found], capture_output=True, text=True, env={"PATH": path})
         assert done.returncode == 0, done.stdout + done.stderr
 
     return run

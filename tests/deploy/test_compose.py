@@ -2,9 +2,18 @@
 
 import json
 import re
+import socket
+import subprocess
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import yaml
 
@@ -130,6 +139,81 @@ def test_the_proxy_balances_over_the_servers_by_their_own_health(compose, status
     assert status_of(path) == 200
     (port,) = re.findall(r"^:(\d+) \{", text, re.M)
     assert compose["services"]["proxy"]["ports"] == [f"127.0.0.1:{port}:{port}"]
+
+
+@pytest.fixture
+def proxied(program, tmp_path: Path) -> Iterator[Callable[[Callable[[str], int | None], str], Counter[int]]]:
+    """Sends 20 POST requests for a path through the proxy, to a good server and one that answers as told, None for a
+    connection that is cut; counts the statuses."""
+    stopping = ExitStack()
+
+    def run(other: Callable[[str], int | None], path: str) -> Counter[int]:
+        ports = [stopping.enter_context(listening(answer)) for answer in (lambda _: 200, other)]
+        text = (DEPLOY / "compose/Caddyfile").read_text(encoding="utf-8")
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        for name, here in zip((*(f"{server}:8000" for server in SERVERS), ":8080"), (*ports, port), strict=True):
+            text = text.replace(name, f":{here}" if name == ":8080" else f"127.0.0.1:{here}")
+        (tmp_path / "Caddyfile").write_text(text, encoding="utf-8")
+        command = [program("caddy"), "run", "--adapter", "caddyfile", "--config", tmp_path / "Caddyfile"]
+        caddy = subprocess.Popen(command, env={"HOME": str(tmp_path)}, stderr=subprocess.DEVNULL)
+        stopping.callback(lambda: (caddy.terminate(), caddy.wait()))
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False) as client:
+            for _ in range(200):
+                with suppress(httpx.ConnectError):
+                    client.get("/health")
+                    break
+                time.sleep(0.02)
+            return Counter(client.post(path, json={"query": "q" * 100_000}).status_code for _ in range(20))
+
+    with stopping:
+        yield run
+
+
+@contextmanager
+def listening(answer: Callable[[str], int | None]) -> Iterator[int]:
+    """The port of a server that is healthy and answers POST with a status, or cuts the connection for None."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.reply(200)
+
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["content-length"]))
+            status = answer(self.path)
+            if status is not None:
+                self.reply(status)
+
+        def reply(self, status: int) -> None:
+            self.send_response(status)
+            self.send_header("content-length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+    yield server.server_address[1]
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.mark.parametrize("outcome", [503, None], ids=["drains", "dies"])
+def test_the_proxy_sends_a_request_to_the_other_server(proxied, outcome: int | None):
+    assert proxied(lambda path: outcome, "/v2/rerank") == {200: 20}
+
+
+def test_the_proxy_passes_on_what_a_server_says_of_a_request(proxied):
+    statuses = proxied(lambda path: 422, "/v2/rerank")
+    assert statuses.keys() == {200, 422}
+
+
+def test_the_proxy_does_not_repeat_what_changes_something(proxied):
+    loaded = []
+    assert 502 in proxied(loaded.append, "/finerank/v1/model")
+    assert loaded
 
 
 def test_it_is_a_compose_file_by_the_specification(check):
