@@ -163,7 +163,10 @@ def _slim(root: Path) -> None:
         (root / folder).mkdir(parents=True)
     excluded = "".join(f"path-exclude /{folder}/*\n" for folder in folders)
     (root / "etc/dpkg/dpkg.cfg.d/docker").write_text(excluded, encoding="utf-8")
-    no_caches = 'Dir::Cache::pkgcache ""; Dir::Cache::srcpkgcache "";\nDPkg::Post-Invoke { "rm -f /var/cache/apt/archives/*.deb"; };\n'
+    no_caches = (
+        'Dir::Cache::pkgcache ""; Dir::Cache::srcpkgcache "";\n'
+        'DPkg::Post-Invoke { "rm -f /var/cache/apt/archives/*.deb"; };\n'
+    )
     (root / "etc/apt/apt.conf.d/docker-clean").write_text(no_caches, encoding="utf-8")
 
 
@@ -174,10 +177,16 @@ def _expanded(text: str, values: Mapping[str, str]) -> str:
 class Container:
     """A process in the image: root file system read-only, the volumes and /tmp in memory, no capabilities."""
 
-    def __init__(self, stage: Stage, command: Sequence[str], extra: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, stage: Stage, command: Sequence[str], extra: Mapping[str, str] | None = None, *, network: bool = True
+    ) -> None:
         self.start = time.monotonic()
+        isolated = [] if network else ["unshare", "--net"]
         self._process = subprocess.Popen(
-            _enter(stage, command), env={**stage.env, **(extra or {})}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+            [*isolated, *_enter(stage, command)],
+            env={**stage.env, **(extra or {})},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
         )
 
     def stop(self) -> tuple[int, str, float]:
@@ -207,7 +216,7 @@ def _enter(stage: Stage, command: Sequence[str]) -> list[str]:
 
 def try_out(stage: Stage) -> None:
     """Start, health, rank, keys, stop: exits with what went wrong."""
-    first = Container(stage, [*stage.entrypoint, "demo", "--lang", "zh"])
+    first = Container(stage, [*stage.entrypoint, "demo", "--lang", "zh"], network=False)
     code, log = first.wait()
     print(log)
     _expect(code == 0 and "answer first" in log, f"demo ended with {code}")

@@ -52,7 +52,7 @@ USER 10001:10001
 WORKDIR /tmp
 VOLUME ["/var/cache/finerank"]
 EXPOSE 8000
-HEALTHCHECK --interval=10s --timeout=3s --start-period=60s --retries=3 \
+HEALTHCHECK --interval=10s --timeout=3s --start-period=60s --start-interval=1s --retries=3 \
   CMD ["python", "-I", "/opt/finerank/healthcheck.py"]
 ENTRYPOINT ["finerank"]
 CMD ["serve"]
