@@ -9,7 +9,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 BENCH_PIP = $(@D)/bin/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format bench mini clean
+.PHONY: help demo test check check-deploy format bench mini clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -25,6 +25,9 @@ check: .venv/dev ## formatting, lint, types and the import rule
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-cache
+
+check-deploy: .venv/deploy ## images, chart, compose file and workflows, with the tools that know them
+	@$(BIN)/pytest -q tests/deploy $(ARGS)
 
 format: .venv/dev ## format the code and fix what ruff can fix
 	@$(BIN)/ruff format .
@@ -61,6 +64,11 @@ $(MINILM): | .venv/base
 	@echo "installing the development tools, torch among them, into .venv"
 	@$(PIP) "torch==$(TORCH)+cpu" 2>/dev/null || $(PIP) "torch==$(TORCH)"
 	@$(PIP) -e '.[dev]'
+	@touch $@
+
+.venv/deploy: .venv/dev
+	@echo "installing the tools that check deploy/ into .venv"
+	@$(PIP) -e '.[deploy]'
 	@touch $@
 
 # The page's tests drive Debian's Chromium, or the browser at CHROMIUM; they are skipped, and say so, without one.

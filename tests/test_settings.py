@@ -211,7 +211,7 @@ def test_numbers_of_numpy_are_numbers() -> None:
 
 def test_the_fixed_values_of_an_option_are_told() -> None:
     assert option_choices("pooling") == ("max", "first", "mean")
-    assert option_choices("auth", ServeSettings) == ("auto", "off")
+    assert option_choices("auth", ServeSettings) == ("auto", "optional", "off")
     assert option_choices("threads") == ()
 
 

@@ -241,8 +241,8 @@ class ServeSettings(_Options):
     metrics_key: str | None = _secret(
         None, "key for /metrics, statistics and ranking health; unset lets API keys read them"
     )
-    auth: Literal["auto", "off"] = _option(
-        "auto", "off lets anyone in who reaches the port; auto only on loopback without keys"
+    auth: Literal["auto", "optional", "off"] = _option(
+        "auto", "without keys auto lets callers on loopback in and optional all; off ignores API keys that are set"
     )
     cors_origins: tuple[str, ...] = _option((), "web origins that may call from a browser, comma-separated; * for all")
     allowed_hosts: tuple[str, ...] = _option(

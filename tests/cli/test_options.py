@@ -23,7 +23,7 @@ def help_of(command: str) -> str:
         ("rank", "--backend", "auto|native|torch|transformers|onnx"),
         ("rank", "--dtype", "auto|fp32|fp16|bf16|int16|int8"),
         ("evaluate", "--effort", "full|fast"),
-        ("serve", "--auth", "auto|off"),
+        ("serve", "--auth", "auto|optional|off"),
         ("serve", "--pooling", "max|first|mean"),
         ("search", "--mode", "hybrid|vector|text"),
         ("ask", "--gate", "auto|rerank|blend|keep"),

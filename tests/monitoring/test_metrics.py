@@ -15,6 +15,7 @@ from finerank.monitoring.health import HealthWindow
 from finerank.monitoring.metrics import Metrics
 from finerank.monitoring.observe import observe
 from finerank.ranking import Usage
+from finerank.serving import problems
 from finerank.settings import ServeSettings
 
 ROOT = Path(__file__).parents[2]
@@ -73,6 +74,16 @@ def test_facts_become_metrics() -> None:
     }
     assert {name: found.get(name) for name in expected} == expected
     assert found["finerank_process_resident_memory_bytes",] > 1e6
+
+
+def test_what_is_alerted_and_scaled_on_is_there_before_the_first_request() -> None:
+    metrics = Metrics()
+    metrics.watch_queue(lambda: (0, 0))
+    found = samples(metrics)
+    assert found["finerank_queue_tokens",] == found["finerank_requests_in_flight",] == 0
+    kinds = {kind for _, kind in problems._KINDS} | {"failed"}
+    assert {name[1].removeprefix("kind=") for name in found if name[0] == "finerank_errors_total"} == kinds
+    assert {found["finerank_errors_total", f"kind={kind}"] for kind in kinds} == {0}
 
 
 def test_a_model_that_is_reloaded_stays_loaded() -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from finerank import InvalidSetting
 from finerank.errors import Unauthorized
+from finerank.serving import server
 from finerank.serving.keys import Keys, load_keys
 from finerank.serving.log import JsonFormatter
 from finerank.settings import ServeSettings
@@ -20,6 +21,8 @@ def test_a_network_is_not_served_without_a_key(tmp_path) -> None:
         load_keys(ServeSettings(host="0.0.0.0"))
     assert not load_keys(ServeSettings(host="127.0.0.1"))
     assert not load_keys(ServeSettings(host="0.0.0.0", auth="off"))
+    assert not load_keys(ServeSettings(host="0.0.0.0", auth="optional"))
+    assert len(load_keys(ServeSettings(host="0.0.0.0", auth="optional", api_keys=("first",)))) == 1
     file = tmp_path / "keys"
     file.write_text("# team A\nfirst\n\n second \n", encoding="utf-8")
     keys = load_keys(ServeSettings(host="0.0.0.0", api_keys=("third",), api_keys_file=str(file)))
@@ -29,6 +32,22 @@ def test_a_network_is_not_served_without_a_key(tmp_path) -> None:
     for wrong in (file, tmp_path / "missing"):
         with pytest.raises(InvalidSetting, match="api_keys_file"):
             load_keys(ServeSettings(api_keys_file=str(wrong)))
+
+
+@pytest.mark.parametrize(
+    ("settings", "warned"),
+    [
+        ({"host": "0.0.0.0", "auth": "optional"}, True),
+        ({"host": "0.0.0.0", "auth": "off", "api_keys": ("ignored",)}, True),
+        ({"host": "0.0.0.0", "auth": "optional", "api_keys": ("sesame",)}, False),
+        ({"host": "127.0.0.1"}, False),
+    ],
+)
+def test_a_server_that_is_open_to_a_network_says_so(settings, warned, monkeypatch, caplog, tmp_path) -> None:
+    monkeypatch.setattr(server._Stoppable, "run", lambda *_, **__: None)
+    settings = ServeSettings(port=0, state_dir=str(tmp_path), **settings)
+    server.Server("m", lambda name: stub_reranker(), settings).run()
+    assert ("no API keys: whoever reaches this port may rank" in caplog.text) == warned
 
 
 @pytest.mark.parametrize(

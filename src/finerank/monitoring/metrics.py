@@ -26,6 +26,12 @@ except ImportError as error:
 ReadQueue = Callable[[], tuple[int, int]]
 """Pairs and tokens that wait to be scored."""
 
+ERROR_KINDS = (
+    *("invalid", "too_large", "unauthorized", "forbidden", "not_found"),
+    *("overloaded", "unavailable", "timeout", "failed"),
+)
+"""The kinds of problems. All are exported from the start: a rate does not see the first step of a new counter."""
+
 _REQUEST_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 _BATCH_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 _PAIRS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
@@ -49,6 +55,8 @@ class Metrics:
         histogram = partial(Histogram, namespace="finerank", registry=registry)
         self._requests = counter("requests", "Requests answered", ("dialect", "status"))
         self._errors = counter("errors", "Requests that had a problem, by its kind", ("kind",))
+        for kind in ERROR_KINDS:
+            self._errors.labels(kind)
         self._request_s = histogram(
             "request_duration_seconds", "From a request's arrival to its answer", ("dialect",), buckets=_REQUEST_S
         )

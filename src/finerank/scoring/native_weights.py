@@ -1,7 +1,8 @@
 """Weights as the native engine reads them: padded, in panels of 32 outputs, in int16 with scales or in float32.
 
-They are made once and kept in the cache folder, one file a model and precision, which processes map and share. What
-the layout means is in src/native/model.h.
+They are made once and kept in the cache folder, one file a model and precision, which processes map and share. An image
+or a volume can hold that file beside the model instead: see `file_beside`. What the layout means is in
+src/native/model.h.
 """
 
 import hashlib
@@ -42,6 +43,7 @@ _INNER_CHUNK = 512
 _VERSION = 2
 """Of the layout; part of the key, so that another version makes its own file."""
 
+_BESIDE = "packed-"
 _ALIGNMENT = 64
 _PAGE = 4096
 _END = b"finerank"
@@ -63,8 +65,8 @@ def inner_chunk(inner: int) -> int:
 
 
 def packed_weights(files: ModelFiles, config: Mapping[str, Any], tensors: Tensors, *, int16: bool) -> Arrays:
-    """The packed arrays of a model: mapped from the cache, made first if they are not there."""
-    path = cache_dir() / "native" / f"{_key(files, int16)}.bin"
+    """The packed arrays of a model: mapped from the cache or from beside the model, made first if in neither."""
+    path = cache_file(files, int16=int16)
     try:
         arrays = _mapped(path)
     except (OSError, ValueError):  # not there, or damaged
@@ -73,12 +75,28 @@ def packed_weights(files: ModelFiles, config: Mapping[str, Any], tensors: Tensor
         with suppress(OSError):  # a folder that may only be read
             os.utime(path)  # `_remove_unused` goes by it; access times are seldom kept
         return arrays
+    if any(files.folder.glob(f"{_BESIDE}*")):  # else its name need not be known: that takes reading the weights
+        with suppress(OSError, ValueError):
+            return _mapped(file_beside(files, int16=int16))
     try:
         _write(path, _pack(files, config, tensors, int16))
         return _mapped(path)
     except OSError as error:
         logger.warning("packed weights are not kept: %s", error)
         return dict(_pack(files, config, tensors, int16))
+
+
+def cache_file(files: ModelFiles, *, int16: bool) -> Path:
+    """Where this machine keeps the packed weights of a model."""
+    return cache_dir() / "native" / f"{_key(files, int16)}.bin"
+
+
+def file_beside(files: ModelFiles, *, int16: bool) -> Path:
+    """Where packed weights that travel with the model lie: a copy of its `cache_file`, under a name that holds what is
+    in the model's files. Copying a folder, into an image for instance, changes the inodes and times that the cache
+    goes by, and this name not."""
+    seen = json.dumps([_VERSION, int16, files.fingerprint()])
+    return files.folder / f"{_BESIDE}{hashlib.sha256(seen.encode()).hexdigest()[:32]}.bin"
 
 
 def _key(files: ModelFiles, int16: bool) -> str:

@@ -90,7 +90,7 @@ def load_keys(settings: ServeSettings) -> Keys:
     if not keys and settings.auth == "auto" and not is_loopback(settings.host):
         raise InvalidSetting(
             f"host={settings.host!r}: other machines reach this server, and it asks for no key. Set api_keys_file, or "
-            "FINERANK_SERVE_API_KEYS; or auth='off', if that is what you want"
+            "FINERANK_SERVE_API_KEYS; or auth='optional', to let anyone rank"
         )
     metrics = [settings.metrics_key] if settings.metrics_key else []
     return Keys([] if settings.auth == "off" else keys, admin=admin, metrics=metrics)

@@ -13,7 +13,7 @@ from finerank.errors import FinerankError, InvalidSetting
 from finerank.serving.app import Application
 from finerank.serving.connections import KEEP_ALIVE_S, Connections
 from finerank.serving.http_protocol import LimitedProtocol
-from finerank.serving.keys import load_keys
+from finerank.serving.keys import is_loopback, load_keys
 from finerank.serving.models import Load
 from finerank.settings import ServeSettings
 
@@ -32,7 +32,9 @@ class Server:
 
     def __init__(self, model: str, load: Load, settings: ServeSettings) -> None:
         self._failures: list[str] = []
-        self.application = Application(model, load, settings, load_keys(settings), self._failures.append)
+        keys = load_keys(settings)
+        self._open_to_all = not keys and not is_loopback(settings.host)
+        self.application = Application(model, load, settings, keys, self._failures.append)
         self._listener = _listen(settings.host, settings.port)
         self.url = _url(self._listener)
 
@@ -55,6 +57,8 @@ class Server:
             backlog=BACKLOG,
         )
         logger.info("listening", extra={"url": self.url})
+        if self._open_to_all:
+            logger.warning("no API keys: whoever reaches this port may rank; set api_keys_file to change that")
         try:
             _Stoppable(config, self.application, connections, self._failures).run(sockets=[self._listener])
         finally:
