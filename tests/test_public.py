@@ -16,7 +16,9 @@ from finerank import errors
 from finerank.settings import Options, Settings
 
 PACKAGE = Path(finerank.__file__).parent
-ERRORS = {name: value for name, value in vars(errors).items() if isinstance(value, type)}
+ERRORS = {
+    name: value for name, value in vars(errors).items() if isinstance(value, type) and issubclass(value, Exception)
+}
 
 
 def modules_with_examples() -> list[str]:

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from finerank import InvalidInput, InvalidSetting
+from finerank.ranking import is_blank
 from finerank.text.chunk import sentence_spans
 from finerank.training import augment
 from finerank.training.augment import Augmentation, guess_language
@@ -25,7 +26,13 @@ def examples(draw: st.DrawFn) -> Example:
     passages = tuple(draw(st.lists(TEXTS, min_size=1, max_size=4)))
     numbers = st.tuples(*[st.floats(-9, 9)] * len(passages))
     language = draw(st.sampled_from(["", "zh", "en", "th", "xx"]))
-    return Example(draw(TEXTS.filter(str.strip)), passages, draw(numbers), draw(st.none() | numbers), language)
+    return Example(
+        draw(TEXTS.filter(lambda text: not is_blank(text))),
+        passages,
+        draw(numbers),
+        draw(st.none() | numbers),
+        language,
+    )
 
 
 def queries(query: str, seeds: int = 100, language: str = "", **rates: object) -> set[str]:

@@ -86,6 +86,7 @@ async function resultsOf(request, model, signal) {
 
 function draw() {
   if (!state.request) return drawEmpty();
+  const focused = panel.contains(document.activeElement) ? document.activeElement.id : "";
   put(
     panel,
     element("div", { class: "compare-head" },
@@ -102,6 +103,7 @@ function draw() {
   drawChoice();
   drawLines();
   pick(state.picked);
+  if (focused) byId(focused)?.focus();
 }
 
 function drawEmpty() {
@@ -136,7 +138,6 @@ function choice(which, names) {
     state[which] = event.target.value;
     if (state.first === state.second) state.second = before; // the first takes the place of the second: they swap
     compare();
-    byId(`compare-${which}`)?.focus();
   };
   const select = element("select", { id: `compare-${which}`, on: { change } },
     names.map((name) => element("option", { value: name, selected: name === state[which] }, name || t("compare.none"))));
