@@ -134,6 +134,7 @@ ROWS = [
         (["a.b=1"], "c"), (["a.b.c=3"], "d"), (["a.b.c>2"], "d"),
         (["it's \"odd\"=x=y"], "c"), (['"it\'s ""odd"""=x=y'], "c"),
         (["note~(NET) ["], "c"), (["note~|b]\\D"], "c"), (["note~.*"], ""), (["note=50% (net) [a|b]\\d"], "c"),
+        (['note="50% (net) [a|b]\\d"'], "c"), (['tags!="law"'], "bce"), (['tags ~ "TA"'], "a"),
         (["published=2024-01-31"], "c"), (["published=2024-02-01T07:00+08:00"], "c"),
         (["published<=2024-01-31"], "ce"), (["published>2024-01-31"], ""),
         (["published<2024-01-31"], "e"), (["published!=2024-01-31"], "abde"),

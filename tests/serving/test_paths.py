@@ -70,6 +70,11 @@ class TestPaths:
         assert body["detail"] == body["message"] == body["error"]["message"]
         assert f"POST {path}: Not Found; did you mean {near}?" in body["detail"]
 
+    @pytest.mark.parametrize("path", ["/v1/rernk", "/V1/rerank", "/v1/v1/rerank", "/v1/scores"])
+    def test_the_nearest_path_may_take_another_method(self, server, path) -> None:
+        near = "/v1/score" if "score" in path else "/v1/rerank"
+        assert f"did you mean {near}?" in server.http.get(path).json()["detail"]
+
     def test_a_404_without_a_near_path_points_to_the_list(self, server) -> None:
         message = server.http.get("/q").json()["detail"]
         assert "did you mean" not in message

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -158,6 +159,26 @@ def test_other_encodings_are_told(encoding: str):
 def test_a_bad_file_says_so(tmp_path: Path, name: str, content: bytes, complaint: str):
     with pytest.raises(UnreadableFile, match=complaint):
         load(write(tmp_path / name, content))
+
+
+def test_links_to_folders_elsewhere_and_pipes_are_named(tmp_path: Path):
+    docs, shared = tmp_path / "docs", tmp_path / "shared"
+    (docs / "old").mkdir(parents=True)
+    shared.mkdir()
+    (docs / "old/a.txt").write_text("a", encoding="utf-8")
+    (shared / "b.txt").write_text("b", encoding="utf-8")
+    (docs / "current").symlink_to("old")
+    (docs / "shared").symlink_to(shared)
+    (docs / "top").symlink_to(tmp_path)
+    os.mkfifo(docs / "pipe.txt")
+    unreadable: dict[str, str] = {}
+    note = lambda path, why: unreadable.update({path.name: why})  # noqa: E731
+    assert [path.name for path in find_files([docs], pytest.fail, unreadable=note)] == ["a.txt"]
+    assert set(unreadable) == {"pipe.txt", "shared", "top"}
+    assert str(shared) in unreadable["shared"]
+    unreadable.clear()
+    assert [path.name for path in find_files([docs, shared], pytest.fail, unreadable=note)] == ["a.txt", "b.txt"]
+    assert set(unreadable) == {"pipe.txt", "top"}
 
 
 def test_folders_are_walked_in_order_and_hidden_files_passed_over(tmp_path: Path):

@@ -142,6 +142,15 @@ def test_running_heads_and_feet_go(tmp_path: Path, head, foot):
     assert page_texts(load(path)[0]) == list(BODIES)
 
 
+@pytest.mark.parametrize("place", [None, 0, 30], ids=["page", "top of the page", "above the head"])
+def test_an_outline_that_points_to_pages_keeps_no_running_head(tmp_path: Path, place: float | None):
+    pages = [framed(n, "Acme Corporation\nUser manual", f"Page {n + 1} of 7") for n in range(7)]
+    outline = [(1, f"Part {n}", n, place) for n in (0, 3)]
+    document, _ = load(write_pdf(tmp_path / "a.pdf", pages, outline=outline))
+    assert page_texts(document) == list(BODIES)
+    assert [heading.start for heading in document.headings] == [document.pages[0], document.pages[3]]
+
+
 def test_what_differs_from_page_to_page_is_no_running_head(tmp_path: Path):
     records = [f"Order {1001 + 7 * n}\nAmount {n * n} euros\nThanks for it." for n in range(7)]
     document, _ = load(write_pdf(tmp_path / "a.pdf", records))

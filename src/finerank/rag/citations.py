@@ -8,15 +8,16 @@ from itertools import chain
 from finerank.rag.results import Citation, FoundPassage, citation
 
 _LABEL = (
-    r"(?:(?:sources?|passages?|documents?|docs?|references?|refs?|citations?|cite|context|excerpts?|chunks?|snippets?"
+    r"(?:(?:id|no|sources?|passages?|documents?|docs?|references?|refs?|citations?|cite|context|excerpts?|chunks?|snippets?"
     r"|quellen?|fuentes?|fontes?|источник|출처|문서"
-    r"|来源|來源|出处|出處|段落|文档|文檔|文献|文獻|资料|資料|参考|參考|引用|片段|第)\s*[.:#]?\s*)"
+    r"|来源|來源|出处|出處|出典|段落|文档|文檔|文献|文獻|资料|資料|参考|參考|引用|片段|第)\s*[.:#_-]?\s*)"
 )
-_NUMBER = rf"[\^#]*{_LABEL}?[\^#]*(?:\d{{1,3}})(?:段|条|條|篇|号|號)?"
-_DASH = r"(?:[-‐‑‒–—−~〜]|to|through|bis|至|到)"
+_NUMBER = rf"[\^#]*{_LABEL}?[\^#]*(?:\d{{1,3}})(?:段|条|條|篇|号|號)?\^?"
+_DASH = r"(?:[-‐‑‒–—−~〜…]|\.\.\.?|to|through|bis|至|到)"
 _ITEM = rf"{_NUMBER}(?:\s*{_DASH}\s*{_NUMBER})?"
 _BETWEEN = r"(?:\s*(?:[,;、/&+]|and|und|et|y|e|和|及|与|與)\s*)+|\s+"
-_TAIL = r"†|:\s+\D|\||,\s*(?:pp?\.|pages?\b|section\b|§|第\s*\d+\s*[页頁])"  # what a mark may say of its source
+_TAIL = r"†|:\s+\D|\s[-–—]\s+\D|\(|\||,\s*(?:pp?\.|pages?\b|section\b|§|第\s*\d+\s*[页頁])"
+"""What a mark may say of its source."""
 _REFERENCE = re.compile(rf"{_ITEM}(?:(?:{_BETWEEN}){_ITEM})*(?:\s*(?:{_TAIL}).*)?", re.IGNORECASE | re.DOTALL)
 _LABELED = re.compile(rf"[\^#]*{_LABEL}[\^#]*\d", re.IGNORECASE)
 
@@ -25,7 +26,7 @@ _SUPERSCRIPTS = "⁰¹²³⁴⁵⁶⁷⁸⁹"
 # In brackets, in parentheses with a word for source, or raised: not after a number or a unit (10³, m², km²).
 _MARK = re.compile(
     r"[\[［【〔〖⟦](?P<bracketed>[^\[\]［］【】〔〕〖〗⟦⟧\n]{1,120})[\]］】〕〗⟧]"
-    r"|[(（](?P<labeled>[^()（）\n]{1,120})[)）]"
+    r"|[(（](?P<labeled>[^()（）\[\]［］【】〔〕〖〗⟦⟧\n]{1,120})[)）]"
     r"|<sup>(?P<raised>[^<>\[\]\n]{1,40})</sup>"
     rf"|(?<![\d{_SUPERSCRIPTS}])(?<!\b[A-Za-z])(?<!\b[A-Za-z]{{2}})"
     rf"(?P<superscript>[{_SUPERSCRIPTS}]+(?:[⁻–,，˒·][{_SUPERSCRIPTS}]+)*)"

@@ -88,7 +88,7 @@ class Filter:
     @classmethod
     def parse(cls, texts: Iterable[str]) -> Self:
         """Conditions such as `lang=zh`, `lang in (zh, en)`, `year>=2020`, `date>2024-01-31`, `author.name~lee`,
-        `"a=b"=c`.
+        `"a=b"=c`, `status="New, fresh"`.
 
         Raises `InvalidSetting` on one that is none.
         """
@@ -107,7 +107,9 @@ def _parse(text: str) -> Condition:
         raise InvalidSetting(
             f"where {text!r}: must be name=value, with =, !=, >, >=, <, <= or ~ (contains); or name in (a, b)"
         )
-    condition = Condition(name.strip(), operator[0].strip().lower(), text[operator.end() :].strip())
+    said = text[operator.end() :].strip()
+    value = said_quoted[1].replace('""', '"') if (said_quoted := _QUOTED.fullmatch(said)) else said
+    condition = Condition(name.strip(), operator[0].strip().lower(), value)
     if condition.operator == "in" and not (condition.value.endswith(")") and condition.value[1:-1].strip()):
         raise InvalidSetting(f"where {text!r}: must list values, as in lang in (zh, en)")
     if condition.operator == "~" and condition.name in ("date", "page"):

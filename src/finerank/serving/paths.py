@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable
-from difflib import get_close_matches
+from difflib import SequenceMatcher
 from urllib.parse import quote
 
 from starlette.datastructures import MutableHeaders
@@ -49,14 +49,16 @@ def given_path(scope: Scope) -> str:
 
 
 def nearest_path(path: str, method: str, routes: Iterable[BaseRoute]) -> str | None:
-    """The path most like this one among those that take the method, if any is like it."""
-    takers = [route for route in routes if isinstance(route, Route) and method in (route.methods or (method,))]
-    paths = [route.path for route in takers if route.path != "/" and "{" not in route.path]
+    """The path most like this one, if any is like it: rather one that takes the method, unless another is closer."""
+    known = [route for route in routes if isinstance(route, Route) and route.path != "/" and "{" not in route.path]
+    paths = [route.path for route in sorted(known, key=lambda route: method not in (route.methods or (method,)))]
     wanted = path.lower()
     same_end = [known for known in paths if wanted.endswith(known) and known.count("/") > 1]
     if same_end:  # a client that puts /v1/rerank after a base that has a path
         return max(same_end, key=len)
-    return next(iter(get_close_matches(wanted, paths, 1, SIMILAR)), None)
+    likeness = {known: SequenceMatcher(None, known, wanted).ratio() for known in paths}
+    nearest = max(paths, key=likeness.__getitem__)  # the first of several
+    return nearest if likeness[nearest] >= SIMILAR else None
 
 
 def _moved(path: str) -> str | None:

@@ -214,8 +214,10 @@ def find_files(
 
     Everything under `skip` is passed over. What is not there is reported. Each file of a kind that is not read goes to
     `skipped`; without it those that were named are reported. What cannot be followed (a locked folder, a link in a
-    circle, one to nothing inside a folder) goes to `unreadable`; without it, it is reported.
+    circle, one to nothing inside a folder, one to a folder elsewhere, a pipe) goes to `unreadable`; without it, it is
+    reported.
     """
+    roots = [os.path.realpath(path) for path in paths]
     unreadable = unreadable or (lambda path, why: report(f"{path}: {why}"))
     for path in paths:
         try:
@@ -226,7 +228,8 @@ def find_files(
             unreadable(path, str(error.strerror))
         else:
             if is_folder:
-                yield from _walk(path, os.path.realpath(skip) if skip else "", skipped or (lambda _: None), unreadable)
+                seen = _Seen(roots, os.path.realpath(skip) if skip else "")
+                yield from _walk(path, seen, skipped or (lambda _: None), unreadable)
             elif path.suffix.lower() in READERS:
                 yield path
             elif skipped:
@@ -235,14 +238,26 @@ def find_files(
                 report(f"{unsupported(path)}; it reads {', '.join(READERS)}")
 
 
-def _walk(folder: Path, skip: str, skipped: Callable[[Path], None], unreadable: Unreadable) -> Iterator[Path]:
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What a walk passes over: links to folders in one of `roots`, which is walked anyhow, and what is under `skip`."""
+
+    roots: Sequence[str]
+    skip: str
+
+    def holds(self, real: str) -> bool:
+        return any(real == root or real.startswith(os.path.join(root, "")) for root in self.roots)
+
+
+def _walk(folder: Path, seen: _Seen, skipped: Callable[[Path], None], unreadable: Unreadable) -> Iterator[Path]:
     try:
         inside = sorted(folder.iterdir())
     except OSError as error:
         unreadable(folder, str(error.strerror))
         return
     for path in inside:
-        if path.name.lower().startswith(_LITTER) or os.path.realpath(path) == skip:
+        real = os.path.realpath(path)
+        if path.name.lower().startswith(_LITTER) or real == seen.skip:
             continue
         try:
             mode = path.stat().st_mode
@@ -251,8 +266,12 @@ def _walk(folder: Path, skip: str, skipped: Callable[[Path], None], unreadable: 
             continue
         if stat.S_ISDIR(mode):
             if not path.is_symlink():
-                yield from _walk(path, skip, skipped, unreadable)
-        elif stat.S_ISREG(mode) and path.suffix.lower() in READERS:
+                yield from _walk(path, seen, skipped, unreadable)
+            elif not seen.holds(real):
+                unreadable(path, f"a link to a folder, which is not followed; to index it, name {real} too")
+        elif not stat.S_ISREG(mode):
+            unreadable(path, "no regular file, but a pipe, a socket or a device")
+        elif path.suffix.lower() in READERS:
             yield path
-        elif stat.S_ISREG(mode):
+        else:
             skipped(path)

@@ -289,8 +289,7 @@ def _outline(pdf: Any) -> Iterator[_Entry]:  # noqa: ANN401 - pypdfium2 is loade
 def _document(pages: Sequence[_Page], entries: Sequence[_Entry], title: str, date: datetime | None) -> LoadedDocument:
     blocks = [reading_order(page.lines) for page in pages]
     lines = [[line for block in page for line in block] for page in blocks]
-    places = _places(entries, lines)
-    keep = frozenset(line for found in places for line in found)
+    places, keep = _places(entries, lines)
     if not entries:
         keep = frozenset(line for page in lines for line in page if chapter_headings(unspaced(line)))
     texts = running_text(blocks, keep)
@@ -328,10 +327,12 @@ def _start(lines: Sequence[Line], page: PageText) -> int:
     return min((page.starts[line] for line in lines if line in page.starts), default=0)
 
 
-def _places(entries: Sequence[_Entry], pages: Sequence[Sequence[Line]]) -> list[list[Line]]:
-    """For each entry of the outline the lines that are its heading: of its words, else the first below its place."""
+def _places(entries: Sequence[_Entry], pages: Sequence[Sequence[Line]]) -> tuple[list[list[Line]], frozenset[Line]]:
+    """For each entry of the outline the lines that are its heading: of its words, else the first below its place.
+    Then the lines that surely are headings: the first line of a page that an entry only points to may be its head."""
     signs: dict[int, list[str]] = {}
-    found = []
+    found: list[list[Line]] = []
+    sure: set[Line] = set()
     for entry in entries:
         lines = pages[entry.page]
         if entry.page not in signs:
@@ -341,10 +342,12 @@ def _places(entries: Sequence[_Entry], pages: Sequence[Sequence[Line]]) -> list[
         if spans:
             begin, end = min(spans, key=lambda span: abs(lines[span[0]].y - y)) if y is not None else spans[0]
             found.append(list(lines[begin:end]))
+            sure.update(found[-1])
         else:
             below = [line for line in lines if y is None or line.y >= y]
             found.append([min(below, key=lambda line: line.y)] if y is not None and below else below[:1])
-    return found
+            sure.update(line for line in found[-1] if line is not min(lines, key=lambda line: line.y))
+    return found, frozenset(sure)
 
 
 def _spans(title: str, lines: Sequence[str]) -> Iterator[tuple[int, int]]:
