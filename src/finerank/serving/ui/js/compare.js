@@ -137,6 +137,7 @@ function choice(which, names) {
     const before = state[which];
     state[which] = event.target.value;
     if (state.first === state.second) state.second = before; // the first takes the place of the second: they swap
+    event.target.focus(); // kept when it is drawn again
     compare();
   };
   const select = element("select", { id: `compare-${which}`, on: { change } },
