@@ -163,6 +163,7 @@ def test_mail_has_its_text_once_and_its_attachments(tmp_path: Path):
     mail.add_alternative("<p>Hand it in by Friday.</p>", subtype="html")
     mail.add_attachment(b"# Rates\n300\n", maintype="text", subtype="markdown", filename="费用.md")
     mail.add_attachment(b"PK", maintype="application", subtype="zip", filename="x.zip")
+    mail.add_attachment(b"\x89PNG", maintype="image", subtype="png", filename="scan.png")
     (tmp_path / "a.eml").write_bytes(mail.as_bytes())
     problems: list[str] = []
     message, attached = load_file(tmp_path / "a.eml", problems.append)
@@ -170,8 +171,9 @@ def test_mail_has_its_text_once_and_its_attachments(tmp_path: Path):
     assert (message.title, message.key, message.metadata["from"]) == ("报销 reminder", "", "ann@x.org")
     assert message.date == datetime(2024, 1, 1, 10, tzinfo=UTC)
     assert (attached.key, attached.text) == ("费用.md", "# Rates\n300\n")
-    assert len(problems) == 1
+    assert len(problems) == 2
     assert "x.zip" in problems[0]
+    assert "scan.png" in problems[1]
 
 
 def test_mail_in_html_and_forwarded_mail(tmp_path: Path):

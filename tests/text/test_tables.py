@@ -180,3 +180,12 @@ def test_no_field_of_a_json_record_vanishes(tmp_path: Path):
     assert (document.text, document.key) == ("real", "7")
     assert document.metadata["metadata"] == "note"
     assert "line 2: has no filled string" in problems[0]
+
+
+def test_a_first_row_that_may_be_a_record_is_reported(tmp_path: Path):
+    path = tmp_path / "a.csv"
+    path.write_text("如何退货,七天内可退\n如何开票,登录后申请\n", encoding="utf-8")
+    problems: list[str] = []
+    (document,) = load_file(path, problems.append)
+    assert "七天内可退" in document.text
+    assert "如何退货, 七天内可退" in problems[0]

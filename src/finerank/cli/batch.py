@@ -120,7 +120,8 @@ def _note(request: Request, answer: Mapping[str, object], done: _Run, console: C
     done.answered += 1
     if "error" in answer:
         done.bad += 1
-        console.print(f"line {request.line}: {answer['error']}", style="red", markup=False)
+        why = str(answer["error"]).removeprefix(f"line {request.line}: ")
+        console.print(f"line {request.line}: {why}", style="red", markup=False)
     if unused := [name for name in request.unused if name not in done.unused]:
         done.unused.update(unused)
         console.print(

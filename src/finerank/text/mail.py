@@ -61,7 +61,7 @@ def _parts(message: EmailMessage) -> tuple[list[str], list[tuple[str, bytes]]]:
             waiting = [*inside, *waiting]
         elif kind.startswith("text/") and not part.is_attachment() and kind in ("text/plain", "text/html"):
             texts.append(_text(part))
-        elif name and not kind.startswith("image/"):
+        elif name and (part.is_attachment() or not kind.startswith("image/")):  # others are logos and the like
             payload = part.get_payload(decode=True)
             attached.append((name, payload if isinstance(payload, bytes) else b""))
     return texts, attached

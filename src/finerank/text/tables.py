@@ -170,6 +170,9 @@ def _records(
     filled = [row for row in sample if _is_filled(row)]
     header = bool(filled) and has_header(filled, in_doubt=_is_filled(sample[0]))
     names = column_names(filled[0]) if header else []
+    if header and not has_header(filled, in_doubt=False):
+        taken = ", ".join(names)
+        report(f"{path}: takes the first row ({taken}) for the columns' names; if it is a record, add a row of names")
     count = 0
     for row in rows:
         line = rows.line_num + offset  # type: ignore[attr-defined]  # csv's reader has no public type
