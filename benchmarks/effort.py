@@ -18,12 +18,12 @@ from typing import Any
 from benchmarks import machine, report
 from benchmarks.native import operations
 from benchmarks.paths import ROOT
-from finerank import Document, Ranking, Reranker, effort
-from finerank.effort import FirstLook
+from finerank import Document, Ranking, Reranker, job
 from finerank.evaluation.compare import Difference, compare_evaluations
 from finerank.evaluation.datasets import JudgedSet, find_sets, read_set
 from finerank.evaluation.evaluate import evaluate
 from finerank.evaluation.results import Evaluation
+from finerank.job import FirstLook
 from finerank.scoring.batch import EncodedPair
 from finerank.scoring.exits import find_exit
 from finerank.scoring.families import is_late
@@ -70,14 +70,13 @@ class Counting:
 
     def rank(self, query: str, documents: Sequence[Document], *, top_n: int | None = None) -> Ranking:
         self._reranker.first_look = self._look if self.fast else None
-        requests = [self._reranker.encode(query, documents)]
-        shortlist = self._reranker.shortlist(requests, [top_n])
-        if shortlist is not None:
-            self.operations += operations(self._short, shortlist.pairs)
-            requests = shortlist.left(self._look.scorer.score(shortlist.pairs).logits, "max")
+        request = self._reranker.job(self._reranker.encode(query, documents), top_n)
+        if request.stage == "look":
+            self.operations += operations(self._short, request.pairs())
+            request.receive(self._look.scorer.score(request.pairs()))
             if self._goes_on:
-                self.operations -= operations(self._shared, requests[0].pairs)
-        self.operations += operations(self._whole, requests[0].pairs)
+                self.operations -= operations(self._shared, request.pairs())
+        self.operations += operations(self._whole, request.pairs())
         return self._reranker.rank(query, documents, top_n=top_n)
 
 
@@ -90,8 +89,8 @@ def main() -> None:
     with Reranker.from_pretrained(options.model, effort="fast", threshold=0.0, **how) as reranker:
         ranker = Counting(reranker)
         whole = _evaluated(ranker, sets, options.top_n, fast=False)
-        for kept in options.kept or [effort.KEPT]:
-            effort.KEPT = kept
+        for kept in options.kept or [job.KEPT]:
+            job.KEPT = kept
             rows[str(kept)] = _compared(whole, _evaluated(ranker, sets, options.top_n, fast=True))
             print(f"{_table(rows[str(kept)])}\n")
     result = {
